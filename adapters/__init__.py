@@ -1,0 +1,1 @@
+"""Chat platforms, each translated into the port of `adapters.contract`."""

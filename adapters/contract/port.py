@@ -1,0 +1,164 @@
+"""The port: what an adapter gives the bridge, and what the bridge gives an adapter.
+
+An adapter translates; it decides nothing, stores no conversation and never learns what a turn is.
+`adapters.testing` holds the conformance suite that every adapter must pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, Protocol, runtime_checkable
+
+from adapters.contract.messages import (
+    Address,
+    Attachment,
+    Identity,
+    Inbound,
+    MessageOut,
+    PostRef,
+    Step,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What the platform can do. The bridge reads every field; there is no flag for show."""
+
+    text_limit: int
+    """Characters of Markdown in one post; the bridge splits, never cuts."""
+    edit_interval: float
+    """Seconds between two edits of one post that the platform bears for long."""
+    file_limit: int
+    """Bytes of one file going out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """`state` with one sentence for an operator and what to do about it."""
+
+    state: Literal["starting", "ok", "degraded", "failed"]
+    detail: str = ""
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of something handed over. All three mean: acknowledge it to the platform.
+
+    `stored`: durable, will be acted on. `duplicate`: was stored before. `ignored`: the bridge
+    has nothing to do with it. `reply` is a short text only for the sender, to be shown at once
+    where the platform has a place for that (a slash command's answer).
+    """
+
+    outcome: Literal["stored", "duplicate", "ignored"]
+    reply: MessageOut | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationView:
+    """A conversation as its own people may see it."""
+
+    address: Address
+    title: str
+    state: Literal["idle", "queued", "working", "waiting"]
+    last_active: datetime
+
+
+class Host(Protocol):
+    """What the bridge gives an adapter for as long as `Adapter.run` runs."""
+
+    async def submit(self, inbound: Inbound) -> Receipt:
+        """Hand something over. Returns once it is durable; only then acknowledge the platform.
+
+        Calls for one address must be awaited one after another, in the platform's order.
+        Raises `NotStored` when nothing was stored: let the platform deliver it again.
+        Cancelling the call leaves it stored or not stored; handing it over again is harmless.
+        """
+        ...
+
+    async def conversations(self, who: Identity) -> Sequence[ConversationView]:
+        """This person's conversations, the last active first; empty for a stranger."""
+        ...
+
+
+@runtime_checkable
+class Adapter(Protocol):
+    """One chat platform."""
+
+    @property
+    def name(self) -> str:
+        """The platform's name: the `platform` of its identities and addresses."""
+        ...
+
+    @property
+    def caps(self) -> Capabilities: ...
+
+    async def run(self, host: Host) -> None:
+        """Serve until cancelled. Reconnects by itself; returns only when told to stop.
+
+        Raises `SetupInvalid` when the platform refuses the settings for good. After a
+        cancellation nothing of it is left running and nothing more is submitted.
+        """
+        ...
+
+    async def send(self, to: Address, message: MessageOut, key: str) -> PostRef:
+        """Post once per `key`: a second call with the same key, even after a crash of the whole
+        process between the platform's acceptance and the return, gives the first post's ref
+        and adds no second post. Raises `DeliveryError`."""
+        ...
+
+    async def edit(self, to: Address, ref: PostRef, message: MessageOut) -> None:
+        """Replace a post. The last edit wins. Raises `DeliveryError`; `Gone` if it was deleted."""
+        ...
+
+    def fetch(self, attachment: Attachment) -> AsyncIterator[bytes]:
+        """The bytes of an attachment, in order. Raises `FileRefused`."""
+        ...
+
+    async def health(self) -> Health: ...
+
+
+# Optional protocols: the bridge asks `isinstance(adapter, Status)` and does without elsewhere.
+# Forms need none: a `Choice` carries its form, because a platform must open it within seconds.
+
+
+@runtime_checkable
+class Status(Protocol):
+    """A status line beside the conversation, outside any post ("is thinking …")."""
+
+    async def status(self, at: Address, text: str) -> None:
+        """Show `text`, or clear with an empty one. Lost when the process ends; never raises."""
+        ...
+
+
+@runtime_checkable
+class Reacts(Protocol):
+    """A mark on a person's own message."""
+
+    async def react(
+        self, at: Address, message_key: str, mark: Literal["queued", "working", "done", "failed"]
+    ) -> None:
+        """Replace the bot's earlier mark on the message. Never raises for a missing message."""
+        ...
+
+
+class Stream(Protocol):
+    """One growing post. Everything appended stays; `close` gives it its final form."""
+
+    async def append(self, markdown: str, steps: Sequence[Step] = ()) -> None:
+        """Raises `DeliveryError` when the platform ended the stream; the bridge goes on by
+        editing or by a new post."""
+        ...
+
+    async def close(self, message: MessageOut) -> PostRef: ...
+
+
+@runtime_checkable
+class Streams(Protocol):
+    """A platform that grows a post by appending instead of editing."""
+
+    async def open_stream(self, to: Address, key: str) -> Stream:
+        """Once per `key` like `Adapter.send`; an orphan of an earlier process is adopted."""
+        ...

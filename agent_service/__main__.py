@@ -1,0 +1,58 @@
+"""`python -m agent_service`: serve until told to stop.
+
+Exit codes: 0 stopped, 2 the settings or the machine do not allow a start (starting again cannot
+help), 1 anything else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import signal
+import sys
+
+from agent_service import log
+from agent_service.service import AgentService, StartFailed
+from agent_service.settings import SettingsInvalid, load
+from agent_service.store.database import StoreError, StoreUnusable
+
+_KEPT = {"PATH", "LANG", "LC_ALL", "TZ", "HOME", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS"}
+_PR_SET_PDEATHSIG = 1
+
+
+def _die_with_supervisor() -> None:
+    # Even a supervisor that was killed must leave nothing behind.
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() == 1:
+        raise SystemExit(0)
+
+
+def main() -> int:
+    """Read the settings, forget the environment, serve."""
+    try:
+        settings = load()
+    except SettingsInvalid as error:
+        print(error, file=sys.stderr)  # noqa: T201 - the log is not set up yet
+        return 2
+    supervised = os.environ.get("BASCULE_SUPERVISED") == "1"
+    for name in set(os.environ) - _KEPT:
+        # The SDK hands the whole environment of this process to the CLI.
+        del os.environ[name]
+    log.configure(settings.log_format, settings.log_level)
+    if supervised:
+        _die_with_supervisor()
+    try:
+        asyncio.run(AgentService(settings).run())
+    except (SettingsInvalid, StartFailed, StoreUnusable) as error:
+        remedy = getattr(error, "remedy", "")
+        print(f"{error} {remedy}".strip(), file=sys.stderr)  # noqa: T201
+        return 2
+    except StoreError as error:
+        print(f"{error} {error.remedy}".strip(), file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""The gate that every tool call passes: a hook that defers, a callback that releases."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import structlog
+from claude_agent_sdk import (
+    HookContext,
+    PermissionResultAllow,
+    PermissionResultDeny,
+    ToolPermissionContext,
+)
+from claude_agent_sdk.types import HookInput, HookJSONOutput
+
+from agent_service.claude.calls import MessageCalls
+from agent_service.contract.turns import Mode
+from agent_service.policy.asks import will_ask
+from agent_service.policy.canonical import input_sha256, target_sha256
+from agent_service.turns.port import Release
+
+_log = structlog.get_logger(__name__)
+
+ALONE = (
+    "This call needs a person's answer, and so do others of the same message. "
+    "Make this call again, alone in its message."
+)
+MAIN_SESSION = (
+    "This call needs a person's answer, which a subagent cannot wait for. "
+    "Report back, and let the main session make the call."
+)
+AGAIN = "This call needs a person's answer. Make exactly the same call again, alone."
+CHANGED = (
+    "The call, or the file it changes, is not what the person was shown, so it was not run. "
+    "Look again and make the call anew."
+)
+
+
+def _decision(verdict: str, reason: str = "") -> HookJSONOutput:
+    output: dict[str, Any] = {"hookEventName": "PreToolUse", "permissionDecision": verdict}
+    if reason:
+        output["permissionDecisionReason"] = reason
+    return {"hookSpecificOutput": output}  # type: ignore[typeddict-item]
+
+
+class Gate:
+    """Decides for one session. `mode` follows the session's mode."""
+
+    def __init__(
+        self,
+        workdir: Path,
+        mode: Mode,
+        calls: MessageCalls,
+        release: Release | None,
+        settled: Callable[[], Awaitable[None]],
+    ) -> None:
+        """`settled` is called once the unresolved call of a resumed session was answered."""
+        self.mode: Mode = mode
+        self._workdir = workdir
+        self._calls = calls
+        self._release = release
+        self._settled = settled
+        self._must_ask: set[str] = set()
+
+    def _asks(self, tool: str, tool_input: dict[str, Any]) -> bool:
+        asked_before = input_sha256(tool, tool_input) in self._must_ask
+        return asked_before or will_ask(tool, tool_input, self.mode, self._workdir)
+
+    async def pre_tool_use(
+        self, hook_input: HookInput, tool_use_id: str | None, _context: HookContext
+    ) -> HookJSONOutput:
+        """Defer a call that needs a person. Of several in one message only the last can be."""
+        data: dict[str, Any] = dict(hook_input)
+        tool, tool_input = str(data["tool_name"]), dict(data["tool_input"])
+        if tool_use_id is None or not self._asks(tool, tool_input):
+            return {}
+        if not self._calls.started:
+            return {}  # left over from before a resume: the callback settles it, or denies it
+        if data.get("agent_id"):  # a deferral inside a subagent is lost without a word
+            return _decision("deny", MAIN_SESSION)
+        asking = [c for c in await self._calls.siblings(tool_use_id) if self._asks(c.tool, c.input)]
+        if len(asking) > 1 and asking[-1].id != tool_use_id:
+            return _decision("deny", ALONE)
+        return _decision("defer")
+
+    async def can_use_tool(
+        self, tool: str, tool_input: dict[str, Any], context: ToolPermissionContext
+    ) -> PermissionResultAllow | PermissionResultDeny:
+        """Let go exactly the call that was decided, once. Anything else is denied at once:
+        nobody is ever waited for in here."""
+        release = self._release
+        if release is None or release.tool_use_id not in ("", context.tool_use_id):
+            self._must_ask.add(input_sha256(tool, tool_input))
+            agent = getattr(context, "agent_id", None)
+            return PermissionResultDeny(message=MAIN_SESSION if agent else AGAIN)
+        self._release = None
+        await self._settled()
+        if not release.allow:
+            return PermissionResultDeny(message=release.message, interrupt=release.stop)
+        same = (
+            tool == release.tool
+            and input_sha256(tool, tool_input) == release.input_sha256
+            and target_sha256(tool, tool_input, self._workdir) == release.file_sha256
+        )
+        if not same:
+            _log.warning("release.changed", tool=tool)
+            return PermissionResultDeny(message=CHANGED)
+        if release.record is not None and not await release.record():
+            return PermissionResultDeny(message="This call was let go before.", interrupt=True)
+        if tool == "AskUserQuestion":
+            answers = {question: ", ".join(given) for question, given in release.answers.items()}
+            return PermissionResultAllow(updated_input={**tool_input, "answers": answers})
+        return PermissionResultAllow(updated_input=tool_input)

@@ -1,0 +1,87 @@
+"""The options of a session: what the CLI may read, see and be told."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import claude_agent_sdk
+from claude_agent_sdk import ClaudeAgentOptions, HookMatcher
+
+from agent_service.claude.gate import Gate
+from agent_service.turns.port import Opening
+
+DISALLOWED = ["SendMessage", "ListAgents", "CronCreate", "ScheduleWakeup", "Monitor", "Workflow"]
+"""Tools that act outside the turn: between sessions, or later by themselves."""
+
+# disableAutoMode: plan mode would otherwise ask a classifier on the server.
+_SETTINGS = {"permissions": {"disableAutoMode": "disable"}, "skipWebFetchPreflight": True}
+
+MAX_FRAME = 32 * 1024 * 1024
+"""Bytes of one message from the CLI, such as a tool result with an image."""
+
+HOUSE_RULES = (
+    "You are reached by chat. Some tool calls need a person's answer, which may take hours: "
+    "make such a call alone in its message, and in the main session, not in a subagent."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """Where the model is. `api_key` is handed to the CLI only."""
+
+    url: str
+    api_key: str
+    retries: int
+
+
+def bundled_cli() -> Path:
+    """The CLI that came with the SDK."""
+    return Path(claude_agent_sdk.__file__).parent / "_bundled" / "claude"
+
+
+def environment(opening: Opening, upstream: Upstream, mark: tuple[str, str]) -> dict[str, str]:
+    """The CLI's environment. The service has removed everything else from its own."""
+    return {
+        "ANTHROPIC_BASE_URL": upstream.url,
+        "ANTHROPIC_API_KEY": upstream.api_key or "none",
+        "CLAUDE_CONFIG_DIR": str(opening.workspace.config),
+        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+        "CLAUDE_CODE_DISABLE_BACKGROUND_TASKS": "1",
+        "CLAUDE_CODE_DISABLE_AUTO_MEMORY": "1",
+        "CLAUDE_CODE_PROVIDER_MANAGED_BY_HOST": "1",
+        "CLAUDE_CODE_MAX_RETRIES": str(upstream.retries),
+        "DISABLE_AUTOUPDATER": "1",
+        "HOME": str(opening.workspace.home),
+        "TMPDIR": str(opening.workspace.home),
+        mark[0]: mark[1],
+    }
+
+
+def options(
+    opening: Opening, gate: Gate, instructions: str, start_script: Path, env: dict[str, str]
+) -> ClaudeAgentOptions:
+    """Options under which workspace files configure nothing and every call passes the gate."""
+    append = HOUSE_RULES
+    if instructions.strip():
+        append += f"\n\nThe workspace's own instructions (CLAUDE.md):\n\n{instructions}"
+    return ClaudeAgentOptions(
+        cli_path=start_script,
+        cwd=opening.workspace.work,
+        env=env,
+        setting_sources=[],
+        strict_mcp_config=True,
+        settings=json.dumps(_SETTINGS),
+        system_prompt={"type": "preset", "preset": "claude_code", "append": append},
+        # A session with an unresolved call starts in `default`: the callback alone settles it.
+        permission_mode="default" if opening.release is not None else opening.mode,
+        model=opening.model,
+        disallowed_tools=list(DISALLOWED),
+        can_use_tool=gate.can_use_tool,
+        hooks={"PreToolUse": [HookMatcher(hooks=[gate.pre_tool_use])]},
+        include_partial_messages=True,
+        session_id=None if opening.resume else opening.session_id,
+        resume=opening.session_id if opening.resume else None,
+        max_buffer_size=MAX_FRAME,
+    )

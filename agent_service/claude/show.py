@@ -1,0 +1,124 @@
+"""What a person is shown of a call: the whole of it, and nothing that looks like something else."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import unicodedata
+from pathlib import Path, PurePath
+from typing import Any
+
+from agent_service.contract.decisions import Decision, Question, QuestionOption
+
+_KEEP = {"\n", "\t"}
+
+
+def visible(text: str) -> str:
+    """The text with control, bidirectional and other invisible characters as `⟨U+XXXX⟩`."""
+    return "".join(
+        c
+        if c in _KEEP or unicodedata.category(c) not in {"Cc", "Cf", "Co", "Cs", "Zl", "Zp"}
+        else f"⟨U+{ord(c):04X}⟩"
+        for c in text
+    )
+
+
+def one_line(text: str, limit: int = 120) -> str:
+    """The text on one line, with `…` where it was longer."""
+    line = " ".join(visible(text).split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def _relative(path: object, workdir: Path) -> str:
+    text = str(path)
+    try:
+        return str(PurePath(text).relative_to(workdir))
+    except ValueError:
+        return text
+
+
+_ONE_FIELD = {
+    "Glob": "pattern",
+    "Grep": "pattern",
+    "WebFetch": "url",
+    "WebSearch": "query",
+    "Agent": "description",
+    "Task": "description",
+    "Skill": "skill",
+}
+_FILES = {"Read": "file_path", "Write": "file_path", "Edit": "file_path"}
+
+
+def title(tool: str, tool_input: dict[str, Any], workdir: Path) -> str:
+    """One line for people: the tool and what it is about."""
+    if tool == "Bash":
+        return one_line(f"Bash: {tool_input.get('command', '')}")
+    if tool in _FILES:
+        return one_line(f"{tool} {_relative(tool_input.get(_FILES[tool], ''), workdir)}")
+    if tool in _ONE_FIELD:
+        return one_line(f"{tool}: {tool_input.get(_ONE_FIELD[tool], '')}")
+    return one_line(tool)
+
+
+def _edit_diff(tool_input: dict[str, Any]) -> str:
+    before = str(tool_input.get("old_string", "")).splitlines(keepends=True)
+    after = str(tool_input.get("new_string", "")).splitlines(keepends=True)
+    lines = list(difflib.unified_diff(before, after, n=100_000))[3:]
+    return "".join(line if line.endswith("\n") else line + "\n" for line in lines)
+
+
+def decision(tool: str, tool_input: dict[str, Any], workdir: Path) -> Decision:
+    """The call as it is put before a person; `id`, `turn_id` and `expires_at` are still empty."""
+    if tool == "AskUserQuestion":
+        questions = _questions(tool_input)
+        text = "\n".join(q.question for q in questions)
+        return Decision("", "", "question", tool, text, title="A question", questions=questions)
+    if tool == "ExitPlanMode":
+        plan = visible(str(tool_input.get("plan", "")))
+        return Decision("", "", "plan", tool, plan, language="markdown", title="A plan")
+    language = "json"
+    shown = json.dumps(tool_input, indent=2, ensure_ascii=False, sort_keys=True)
+    claim = ""
+    if tool == "Bash":
+        shown, language = str(tool_input.get("command", "")), "bash"
+        claim = one_line(str(tool_input.get("description", "")), 300)
+        if tool_input.get("run_in_background"):
+            shown += "\n# (to be run in the background)"
+    elif tool == "Write":
+        shown, language = str(tool_input.get("content", "")), ""
+    elif tool == "Edit":
+        shown, language = _edit_diff(tool_input), "diff"
+        if tool_input.get("replace_all"):
+            shown = "# every occurrence in the file\n" + shown
+    return Decision(
+        id="",
+        turn_id="",
+        kind="tool",
+        tool=tool,
+        shown=visible(shown),
+        language=language,
+        title=title(tool, tool_input, workdir),
+        claim=claim,
+        cwd=str(workdir),
+    )
+
+
+def _questions(tool_input: dict[str, Any]) -> tuple[Question, ...]:
+    made = []
+    for question in tool_input.get("questions") or ():
+        options = tuple(
+            QuestionOption(
+                one_line(str(option.get("label", ""))),
+                one_line(str(option.get("description", "")), 300),
+            )
+            for option in question.get("options") or ()
+        )
+        made.append(
+            Question(
+                question=visible(str(question.get("question", ""))),
+                header=one_line(str(question.get("header", "")), 40),
+                options=options,
+                many=bool(question.get("multiSelect")),
+            )
+        )
+    return tuple(made)

@@ -1,0 +1,172 @@
+"""The SDK's messages as events of the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from claude_agent_sdk import (
+    AssistantMessage,
+    Message,
+    ResultMessage,
+    StreamEvent,
+    SystemMessage,
+    TextBlock,
+    ToolResultBlock,
+    ToolUseBlock,
+    UserMessage,
+)
+
+from agent_service.claude import show
+from agent_service.contract.events import (
+    Event,
+    Notice,
+    Text,
+    TextDelta,
+    ToolFinished,
+    ToolStarted,
+    Usage,
+)
+from agent_service.policy.canonical import target_sha256
+from agent_service.turns.port import Deferred, Ended, SessionItem
+
+SUMMARY_LIMIT = 500
+
+_ERRORS: dict[str, tuple[str, str, str]] = {
+    "authentication_failed": (
+        "authentication",
+        "The model refused the credential.",
+        "An operator has to set a working AGENT_API_KEY.",
+    ),
+    "billing_error": (
+        "authentication",
+        "The model refused because of billing.",
+        "An operator has to look at the account of the API key.",
+    ),
+    "rate_limit": (
+        "model_overloaded",
+        "The model is over its rate limit.",
+        "Retry in a few minutes.",
+    ),
+    "server_error": ("model_error", "The model answered with an error.", "Retry in a moment."),
+    "invalid_request": (
+        "model_error",
+        "The model did not accept the request.",
+        "Start a new conversation, or ask for less at once.",
+    ),
+}
+
+
+class Translator:
+    """Translates the messages of one prompt. Make a new one for each."""
+
+    def __init__(self, workdir: Path, cost_before: float) -> None:
+        """`cost_before`: what the CLI's process had cost so far; it only tells the sum."""
+        self.cost = cost_before
+        self._cost_before = cost_before
+        self._workdir = workdir
+        self._error: str | None = None
+        self._error_text = ""
+
+    def items(self, message: Message) -> Iterator[SessionItem]:
+        """What a message means; `Deferred` or `Ended` for the last one."""
+        if isinstance(message, StreamEvent):
+            yield from self._delta(message)
+        elif isinstance(message, AssistantMessage):
+            yield from self._assistant(message)
+        elif isinstance(message, UserMessage):
+            yield from self._tool_results(message)
+        elif isinstance(message, ResultMessage):
+            yield from self._result(message)
+        elif isinstance(message, SystemMessage) and message.subtype == "api_retry":
+            yield _retry(message.data)
+
+    def _delta(self, message: StreamEvent) -> Iterator[Event]:
+        delta = message.event.get("delta", {})
+        if message.parent_tool_use_id is None and delta.get("type") == "text_delta":
+            yield TextDelta(str(delta.get("text", "")))
+
+    def _assistant(self, message: AssistantMessage) -> Iterator[Event]:
+        parent = message.parent_tool_use_id or ""
+        if message.error is not None:
+            # Its text is the CLI's own wording of the error, not an answer.
+            self._error = message.error
+            self._error_text = " ".join(b.text for b in message.content if isinstance(b, TextBlock))
+            return
+        for block in message.content:
+            if isinstance(block, TextBlock) and not parent and block.text.strip():
+                yield Text(block.text)
+            elif isinstance(block, ToolUseBlock):
+                title = show.title(block.name, block.input, self._workdir)
+                yield ToolStarted(block.id, block.name, title, parent)
+
+    def _tool_results(self, message: UserMessage) -> Iterator[Event]:
+        if isinstance(message.content, str):
+            return
+        for block in message.content:
+            if isinstance(block, ToolResultBlock):
+                summary = show.visible(_text(block.content))[:SUMMARY_LIMIT]
+                yield ToolFinished(block.tool_use_id, not block.is_error, summary)
+
+    def _result(self, message: ResultMessage) -> Iterator[SessionItem]:
+        usage = message.usage or {}
+        self.cost = max(self.cost, float(message.total_cost_usd or 0.0))
+        yield Usage(
+            input_tokens=sum(
+                int(usage.get(key) or 0)
+                for key in (
+                    "input_tokens",
+                    "cache_creation_input_tokens",
+                    "cache_read_input_tokens",
+                )
+            ),
+            output_tokens=int(usage.get("output_tokens") or 0),
+            cost_usd=self.cost - self._cost_before,
+        )
+        deferred = message.deferred_tool_use
+        if deferred is not None:
+            yield Deferred(
+                tool_use_id=deferred.id,
+                tool=deferred.name,
+                input=deferred.input,
+                decision=show.decision(deferred.name, deferred.input, self._workdir),
+                file_sha256=target_sha256(deferred.name, deferred.input, self._workdir),
+            )
+        else:
+            yield self._ended(message)
+
+    def _ended(self, message: ResultMessage) -> Ended:
+        if (message.terminal_reason or "").startswith("aborted"):
+            return Ended("interrupted", "stopped", "Stopped.")
+        if self._error is None and not message.is_error:
+            return Ended("completed")
+        status = message.api_error_status
+        text = self._error_text or message.result or ", ".join(message.errors or ())
+        if status in (429, 529):
+            reason, said, remedy = _ERRORS["rate_limit"]
+            said = "The model is overloaded." if status == 529 else said
+        elif self._error in _ERRORS:
+            reason, said, remedy = _ERRORS[self._error]
+        elif status is None and "onnect" in text:
+            reason, said = "model_unreachable", "The model cannot be reached, or hung up."
+            remedy = "Retry; if it lasts, an operator should look at AGENT_UPSTREAM_URL."
+        else:
+            reason, said, remedy = "agent_failed", "The agent ended with an error.", "Retry."
+        detail = show.one_line(text, 300)
+        return Ended("failed", reason, f"{said} ({detail})" if detail else said, remedy)
+
+
+def _retry(data: dict[str, Any]) -> Notice:
+    attempt, most = data.get("attempt"), data.get("max_retries")
+    status = data.get("error_status") or data.get("error") or "no answer"
+    count = f" (try {attempt} of {most})" if attempt and most else ""
+    return Notice(
+        f"The model did not answer ({show.one_line(str(status), 60)}); trying again{count}"
+    )
+
+
+def _text(content: str | list[dict[str, Any]] | None) -> str:
+    if isinstance(content, list):
+        return "\n".join(str(part.get("text", f"[{part.get('type')}]")) for part in content)
+    return content or ""

@@ -1,0 +1,104 @@
+"""What the agent service adds to the `bascule` command: `agent`, checks, settings, migration."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import typer
+
+from agent_service.settings import AgentSettings as settings  # noqa: N813 - the group's own name
+
+__all__ = ["app", "checks", "migrate", "settings"]
+
+app = typer.Typer()
+
+
+@app.command("agent")
+def agent() -> None:
+    """Run the agent service alone, in the foreground, until Ctrl-C."""
+    os.execv(sys.executable, [sys.executable, "-m", "agent_service"])  # noqa: S606 - no shell
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of `bascule doctor`."""
+
+    title: str
+    state: Literal["ok", "warning", "failed"]
+    detail: str = ""
+    remedy: str = ""
+
+
+def checks(home: Path) -> list[Check]:
+    """The Claude CLI, its start script's tool, the credential, the signing keys."""
+    return [_cli(), _setpriv(), _credential(home), _keys(home)]
+
+
+def _cli() -> Check:
+    from agent_service.claude.options import bundled_cli  # the SDK is slow to import
+
+    cli = settings().agent_claude_cli or bundled_cli()
+    try:
+        version = subprocess.run(
+            [cli, "--version"], capture_output=True, text=True, timeout=30, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError) as error:
+        remedy = "Install the requirements again (`make setup`), or correct AGENT_CLAUDE_CLI."
+        return Check("Claude CLI", "failed", f"{cli} does not run: {error}", remedy)
+    return Check("Claude CLI", "ok", version)
+
+
+def _setpriv() -> Check:
+    if shutil.which("setpriv"):
+        return Check("setpriv", "ok")
+    return Check("setpriv", "failed", "not found", "apt-get install util-linux")
+
+
+def _credential(home: Path) -> Check:
+    found = settings(bascule_home=home)
+    url = found.agent_upstream_url
+    if found.agent_api_key.get_secret_value():
+        return Check("Model", "ok", f"a key is set for {url}")
+    return Check(
+        "Model",
+        "warning",
+        f"no key is set for {url}",
+        "Set AGENT_API_KEY (or try everything without one: `bascule demo`).",
+    )
+
+
+def _keys(home: Path) -> Check:
+    from agent_service.settings import SettingsInvalid, read_keys
+
+    found = settings(bascule_home=home)
+    if not found.bridge_keys_file.exists():
+        return Check("Signing keys", "ok", "made by the first `bascule up`")
+    try:
+        read_keys(found.bridge_keys_file)
+        read_keys(found.admin_keys_file)
+    except SettingsInvalid as error:
+        return Check("Signing keys", "failed", str(error))
+    return Check("Signing keys", "ok")
+
+
+def migrate(home: Path) -> str:
+    """Bring the agent service's tables up to date; gives one line about what was done."""
+    from agent_service.store import migrations
+    from agent_service.store.database import engine_for
+
+    path = settings(bascule_home=home).database
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    engine = engine_for(path)
+    try:
+        before, after = migrations.upgrade(engine)
+    finally:
+        engine.dispose()
+    if before == after:
+        return f"agent service: {path} is up to date ({after})"
+    return f"agent service: {path} went from {before or 'empty'} to {after}"

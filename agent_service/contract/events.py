@@ -1,0 +1,218 @@
+"""What happens in a turn, numbered from 1, in order.
+
+`text.delta` numbers are kept in memory only: after a restart of the service numbers may be
+missing, but none is ever used twice. `text` carries a whole block of the answer and replaces the
+deltas since the block before. Everything but deltas survives restarts.
+
+A stream ends with `turn.waiting` or `turn.finished`. What happens to a waiting turn afterwards is
+in the feed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal, TypeAlias
+
+from agent_service.contract.decisions import Decision, DecisionState, Question, QuestionOption
+from agent_service.contract.turns import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class TurnStarted:
+    kind: ClassVar[str] = "turn.started"
+    model: str
+    resumed: bool
+    """The session was brought back from disk for this turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    kind: ClassVar[str] = "text.delta"
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A finished block of the answer, whole."""
+
+    kind: ClassVar[str] = "text"
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolStarted:
+    """`title` is one line for people, such as `Bash: ls -l`; control characters made visible."""
+
+    kind: ClassVar[str] = "tool.started"
+    id: str
+    tool: str
+    title: str
+    parent: str = ""
+    """The tool call of the subagent this one belongs to."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolFinished:
+    """`summary` is the beginning of the result, at most 500 characters."""
+
+    kind: ClassVar[str] = "tool.finished"
+    id: str
+    ok: bool
+    summary: str
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionRequested:
+    kind: ClassVar[str] = "decision.requested"
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionResolved:
+    kind: ClassVar[str] = "decision.resolved"
+    id: str
+    state: DecisionState
+    decided_by: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FileReady:
+    kind: ClassVar[str] = "file.ready"
+    path: str
+    name: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens since the turn's last `usage`: add them up. `cost_usd` is the CLI's own estimate."""
+
+    kind: ClassVar[str] = "usage"
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something the person should know while the turn goes on, such as a retry."""
+
+    kind: ClassVar[str] = "notice"
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TurnWaiting:
+    kind: ClassVar[str] = "turn.waiting"
+    decision: str
+
+
+@dataclass(frozen=True, slots=True)
+class TurnFinished:
+    """`reason` is a word for programs (see `REASONS`), `message` and `remedy` are for people."""
+
+    kind: ClassVar[str] = "turn.finished"
+    outcome: Outcome
+    reason: str = ""
+    message: str = ""
+    remedy: str = ""
+
+
+REASONS: dict[str, str] = {
+    "interrupted": "the service stopped while the turn ran; it is never rerun by itself",
+    "stopped": "somebody stopped it",
+    "time_limit": "it ran longer than its limit",
+    "step_limit": "it took more steps than its limit",
+    "agent_crashed": "the agent's process ended in the middle",
+    "agent_failed": "the agent ended with an error of its own",
+    "start_failed": "the agent's process could not be started",
+    "model_unreachable": "no connection to the model, or it was lost",
+    "model_overloaded": "the model answered that it is overloaded or over its rate limit",
+    "model_error": "the model answered with an error",
+    "authentication": "the model refused the credential",
+    "storage_full": "there is no room on the disk",
+    "expired": "nobody answered in time",
+}
+"""Every `TurnFinished.reason`, with what it means."""
+
+Event: TypeAlias = (
+    TurnStarted
+    | TextDelta
+    | Text
+    | ToolStarted
+    | ToolFinished
+    | DecisionRequested
+    | DecisionResolved
+    | FileReady
+    | Usage
+    | Notice
+    | TurnWaiting
+    | TurnFinished
+)
+
+EVENTS: tuple[type[Event], ...] = (
+    TurnStarted,
+    TextDelta,
+    Text,
+    ToolStarted,
+    ToolFinished,
+    DecisionRequested,
+    DecisionResolved,
+    FileReady,
+    Usage,
+    Notice,
+    TurnWaiting,
+    TurnFinished,
+)
+_BY_KIND: dict[str, type[Event]] = {event.kind: event for event in EVENTS}
+
+
+def to_json(event: Event) -> dict[str, Any]:
+    """The event as JSON values, with its `kind`."""
+    return {"kind": event.kind, **asdict(event)}
+
+
+def from_json(data: dict[str, Any]) -> Event | None:
+    """The event again. None for a kind or a field this version does not know: skip it."""
+    fields = dict(data)
+    made = _BY_KIND.get(str(fields.pop("kind", "")))
+    if made is None:
+        return None
+    try:
+        if made is DecisionRequested:
+            return DecisionRequested(_decision(fields["decision"]))
+        return made(**fields)
+    except (TypeError, KeyError):
+        return None
+
+
+def _decision(data: dict[str, Any]) -> Decision:
+    questions = tuple(
+        Question(
+            question=q["question"],
+            header=q["header"],
+            options=tuple(QuestionOption(**o) for o in q["options"]),
+            many=q["many"],
+        )
+        for q in data["questions"]
+    )
+    return Decision(**{**data, "questions": questions})
+
+
+@dataclass(frozen=True, slots=True)
+class NumberedEvent:
+    """An event with its number in the turn."""
+
+    seq: int
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class FeedEntry:
+    """One line of the feed: the turn changed state. Numbers grow over all turns."""
+
+    seq: int
+    turn_id: str
+    conversation: str
+    state: Literal["running", "waiting", "finished"]

@@ -1,0 +1,102 @@
+"""A turn: one request of a person and everything the agent does until it is answered.
+
+queued ──> running ──> finished
+             │  ▲
+             ▼  │
+           waiting (for a decision; holds no process)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, TypeAlias
+
+PROMPT_LIMIT = 200_000
+"""Characters of one prompt, quoted words included."""
+
+Mode: TypeAlias = Literal["default", "acceptEdits", "plan", "dontAsk", "bypassPermissions"]
+TurnState: TypeAlias = Literal["queued", "running", "waiting", "finished"]
+Outcome: TypeAlias = Literal[
+    "completed", "failed", "interrupted", "refused", "over_budget", "timed_out"
+]
+
+ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
+"""Every id that a caller names. No dot and no slash, so an id can never climb a path."""
+
+STRICT: dict[str, Any] = {"extra": "forbid", "str_strip_whitespace": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who asked. `person` is the bridge's minted id; `name` is for people and the agent to read."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    person: str
+    name: str = ""
+    may_decide: bool = True
+    """False runs the turn in mode `default`, without rules the workspace's owner stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class QuotedText:
+    """Words that are not the asker's own; they reach the agent as data with their author."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    author: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Where a turn ends by itself. Seconds count while it runs, not while it waits."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    seconds: int = 1800
+    steps: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class TurnRequest:
+    """What `PUT /v1/turns/{turn_id}` takes. The same id and body may be put any number of times."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    conversation: str
+    workspace: str
+    prompt: str
+    asker: Asker
+    quotes: tuple[QuotedText, ...] = ()
+    mode: Mode | None = None
+    """None: as the conversation, workspace or deployment has it."""
+    model: str | None = None
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True)
+class TurnView:
+    """A turn as it stands. `last_seq` is the number of its newest event."""
+
+    turn_id: str
+    conversation: str
+    state: TurnState
+    last_seq: int
+    outcome: Outcome | None = None
+    reason: str = ""
+    decision: str | None = None
+    """The decision it waits for."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationView:
+    """A conversation as it stands. `live` says that a Claude process is up for it."""
+
+    conversation: str
+    workspace: str
+    state: Literal["idle", "queued", "running", "waiting"]
+    live: bool
+    mode: Mode
+    model: str | None
+    turns: int

@@ -1,0 +1,41 @@
+"""What exactly was shown: hashes that a released call must equal."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+_EDITS = {"Write": "file_path", "Edit": "file_path", "NotebookEdit": "notebook_path"}
+ABSENT = "absent"
+
+
+def input_sha256(tool: str, tool_input: dict[str, Any]) -> str:
+    """The hash of a call: equal for equal tool and input, whatever the order of keys."""
+    text = json.dumps([tool, tool_input], sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def target_sha256(tool: str, tool_input: dict[str, Any], workdir: Path) -> str:
+    """The hash of the file that an edit would change, `absent` where there is none.
+
+    Empty for calls that edit no file and for files outside the workspace.
+    """
+    name = tool_input.get(_EDITS.get(tool, ""))
+    if not isinstance(name, str):
+        return ""
+    root = os.path.realpath(workdir)
+    path = os.path.realpath(Path(workdir, name))
+    if os.path.commonpath([root, path]) != root:
+        return ""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return ABSENT
+    with os.fdopen(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            return ABSENT
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,153 @@
+"""The agent service as a whole: everything wired, started and stopped in order."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import stat
+
+import structlog
+from aiohttp import web
+
+from agent_service.claude.options import Upstream, bundled_cli
+from agent_service.claude.session import ClaudeSessions
+from agent_service.contract.signing import Verifier
+from agent_service.http.app import AUDIENCE, make_app
+from agent_service.http.routes import ADMIN, BRIDGE
+from agent_service.sandbox import launch
+from agent_service.settings import AgentSettings, read_keys
+from agent_service.store.database import Database
+from agent_service.turns.driver import TurnDriver
+from agent_service.turns.pool import SessionPool
+from agent_service.turns.port import SessionFactory
+from agent_service.turns.runner import TurnRunner
+from agent_service.workspaces.directory import Workspaces
+
+_log = structlog.get_logger(__name__)
+
+SOCKET_PATH_LIMIT = 107
+"""Bytes of a Unix socket's path on Linux."""
+
+
+class StartFailed(Exception):
+    """The service cannot serve. `remedy` says what an operator should do."""
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(message)
+        self.remedy = remedy
+
+
+class AgentService:
+    """One agent service. `start`, then `stop`; a stopped one is not started again."""
+
+    def __init__(self, settings: AgentSettings, sessions: SessionFactory | None = None) -> None:
+        """`sessions` replaces the real CLI; the scripted service uses it."""
+        self._settings = settings
+        self._sessions = sessions
+        self._database = Database(settings.database)
+        self._ready = False
+        self._app_runner: web.AppRunner | None = None
+        self._runner: TurnRunner | None = None
+
+    async def start(self) -> None:
+        """Serve on the socket. Raises `StartFailed`, `SettingsInvalid` or `StoreError`."""
+        settings = self._settings
+        keys = {
+            BRIDGE: read_keys(settings.bridge_keys_file),
+            ADMIN: read_keys(settings.admin_keys_file),
+        }
+        settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        settings.socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        await self._database.open()
+        workspaces = Workspaces(settings.home / "workspaces")
+        pool = SessionPool(
+            self._sessions or self._claude(workspaces),
+            max_live=settings.agent_max_sessions,
+            idle_seconds=settings.agent_idle_minutes * 60,
+        )
+        driver = TurnDriver(
+            self._database,
+            pool,
+            workspaces,
+            default_mode=settings.agent_mode,
+            default_model=settings.agent_model,
+            decision_seconds=settings.agent_decision_hours * 3600,
+        )
+        # Without a sandbox nothing keeps two people apart.
+        alone = self._sessions is None
+        self._runner = TurnRunner(self._database, pool, workspaces, driver, one_workspace=alone)
+        await self._runner.start()
+        app = make_app(self._database, self._runner, Verifier(AUDIENCE, keys), lambda: self._ready)
+        self._app_runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+        await self._app_runner.setup()
+        await web.SockSite(self._app_runner, self._listen()).start()
+        self._ready = True
+        _log.info("agent.ready", socket=str(settings.socket), upstream=settings.agent_upstream_url)
+        if alone:
+            _log.warning(
+                "agent.no_sandbox",
+                hint="This release has no sandbox yet: the agent runs with your own rights. "
+                "It serves one person only.",
+            )
+
+    def _claude(self, workspaces: Workspaces) -> ClaudeSessions:
+        settings = self._settings
+        try:
+            script = launch.write_start_script(
+                settings.socket.parent, settings.agent_claude_cli or bundled_cli()
+            )
+        except launch.LaunchImpossible as error:
+            raise StartFailed(str(error), remedy=error.remedy) from None
+        launch.sweep(settings.home)
+        upstream = Upstream(
+            settings.agent_upstream_url,
+            settings.agent_api_key.get_secret_value(),
+            settings.agent_model_retries,
+        )
+        return ClaudeSessions(workspaces, upstream, script, (launch.MARK, str(settings.home)))
+
+    def _listen(self) -> socket.socket:
+        path = self._settings.socket
+        if len(os.fsencode(path)) > SOCKET_PATH_LIMIT:
+            raise StartFailed(
+                f"The path of the socket is too long: {path}",
+                remedy="Choose a shorter BASCULE_HOME or AGENT_SOCKET.",
+            )
+        # The database's lock says that no other service of this home is alive.
+        if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
+            path.unlink()
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            listening.bind(str(path))
+            path.chmod(0o600)
+        except OSError as error:
+            listening.close()
+            raise StartFailed(
+                f"Cannot listen on {path}: {os.strerror(error.errno or 0)}.",
+                remedy="Check that the folder exists and is writable for this user.",
+            ) from None
+        return listening
+
+    async def stop(self) -> None:
+        """End running turns as interrupted; afterwards no session process is left."""
+        self._ready = False
+        if self._runner is not None:
+            await self._runner.stop()
+        if self._app_runner is not None:
+            await self._app_runner.cleanup()
+            self._settings.socket.unlink(missing_ok=True)
+        await self._database.close()
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT."""
+        stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopping.set)
+        try:
+            await self.start()
+            await stopping.wait()
+        finally:
+            await self.stop()

@@ -1,0 +1,149 @@
+"""Settings of the agent service: a table with help text, read once at start.
+
+No other module reads the environment. `__main__` removes everything but a small allow-list from
+it after reading, because the SDK hands the service's whole environment to the CLI.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class SettingsInvalid(Exception):
+    """One line for each setting that is wrong, by the name of its variable."""
+
+
+class AgentSettings(BaseSettings):
+    """What an operator can set. Names are the environment variables, in capitals."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", case_sensitive=False)
+
+    bascule_home: Path = Field(
+        default=Path("data"), description="Where the deployment keeps everything it owns."
+    )
+    agent_socket: Path | None = Field(
+        default=None,
+        description="Unix socket the service listens on. Default: run/agent.sock in the home.",
+    )
+    agent_bridge_keys_file: Path | None = Field(
+        default=None,
+        description="Signing keys of the bridge, one a line, oldest to newest. "
+        "Default: secrets/bridge.keys in the home.",
+    )
+    agent_admin_keys_file: Path | None = Field(
+        default=None,
+        description="Signing keys of the web admin, as above. Default: secrets/admin.keys.",
+    )
+    agent_upstream_url: str = Field(
+        default="https://api.anthropic.com",
+        description="The Messages API to use: Anthropic's or any gateway that speaks it.",
+        pattern=r"^https?://[^\s]+$",
+    )
+    agent_api_key: SecretStr = Field(
+        default=SecretStr(""), description="Key for AGENT_UPSTREAM_URL. Never logged or shown."
+    )
+    agent_model: str | None = Field(
+        default=None, description="Model where nobody chose one. Default: the CLI's own."
+    )
+    agent_mode: Literal["default", "acceptEdits", "plan", "dontAsk"] = Field(
+        default="default", description="Permission mode where nobody chose one."
+    )
+    agent_decision_hours: float = Field(
+        default=24, gt=0, le=24 * 30, description="Hours after which a decision expires as denied."
+    )
+    agent_max_sessions: int = Field(
+        default=20,
+        ge=1,
+        le=1000,
+        description="Claude processes alive at once (about 300 MiB each); the one idle longest "
+        "makes room.",
+    )
+    agent_idle_minutes: float = Field(
+        default=10, gt=0, description="Minutes after which an idle Claude process is closed."
+    )
+    agent_model_retries: int = Field(
+        default=4,
+        ge=0,
+        le=10,
+        description="How often a failing or overloaded model is tried again within a turn.",
+    )
+    agent_claude_cli: Path | None = Field(
+        default=None, description="The Claude CLI to run. Default: the one inside the SDK."
+    )
+    log_format: Literal["auto", "human", "json"] = Field(
+        default="auto", description="How logs look; auto is human on a terminal, JSON elsewhere."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="The least urgent log line that is written."
+    )
+
+    @field_validator("agent_api_key", mode="after")
+    @classmethod
+    def _one_line(cls, value: SecretStr) -> SecretStr:
+        key = value.get_secret_value()
+        if key != key.strip() or any(ord(c) < 33 or ord(c) > 126 for c in key):
+            raise ValueError("has spaces, line breaks or characters that no key has")
+        return value
+
+    @property
+    def home(self) -> Path:
+        return self.bascule_home.absolute()
+
+    @property
+    def socket(self) -> Path:
+        return self.agent_socket or self.home / "run" / "agent.sock"
+
+    @property
+    def bridge_keys_file(self) -> Path:
+        return self.agent_bridge_keys_file or self.home / "secrets" / "bridge.keys"
+
+    @property
+    def admin_keys_file(self) -> Path:
+        return self.agent_admin_keys_file or self.home / "secrets" / "admin.keys"
+
+    @property
+    def state_dir(self) -> Path:
+        return self.home / "agent"
+
+    @property
+    def database(self) -> Path:
+        return self.state_dir / "agent.db"
+
+
+def load() -> AgentSettings:
+    """The settings from the environment and `.env`. Raises `SettingsInvalid`."""
+    try:
+        return AgentSettings()
+    except ValidationError as error:
+        lines = [
+            f"{str(problem['loc'][0]).upper()}: {problem['msg']}"
+            for problem in error.errors(include_input=False, include_url=False)
+        ]
+        raise SettingsInvalid("\n".join(lines)) from None
+
+
+def read_keys(path: Path) -> list[str]:
+    """The signing keys in a file, oldest to newest. Raises `SettingsInvalid`."""
+    try:
+        mode = path.stat().st_mode
+        keys = [line.strip() for line in path.read_text("ascii").splitlines() if line.strip()]
+    except OSError as error:
+        raise SettingsInvalid(
+            f"Signing keys: {path} cannot be read ({os.strerror(error.errno or 0)}). "
+            "`bascule up` makes it on its first run."
+        ) from None
+    except UnicodeError:
+        raise SettingsInvalid(f"Signing keys: {path} is not a text file of keys.") from None
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise SettingsInvalid(
+            f"Signing keys: {path} can be read by other users. Run: chmod 600 {path}"
+        )
+    if not keys or min(map(len, keys)) < 32:
+        raise SettingsInvalid(f"Signing keys: {path} needs keys of 32 characters or more.")
+    return keys

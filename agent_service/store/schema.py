@@ -1,0 +1,107 @@
+"""Tables of the agent service. Nobody else reads or writes them."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+conversation = sa.Table(
+    "conversation",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("workspace", sa.Text, nullable=False),
+    sa.Column("session_id", sa.Text, nullable=False),
+    # A session that was never prompted has no transcript and cannot be resumed.
+    sa.Column("started", sa.Boolean, nullable=False),
+    sa.Column("mode", sa.Text),
+    sa.Column("model", sa.Text),
+    # What may lie unresolved in the transcript: a decision's call, or (DOUBT) something unknown.
+    # It must be settled before any other prompt, or the CLI would run it by itself.
+    sa.Column("unsettled", sa.Text),
+    sa.Column("created_at", sa.Float, nullable=False),
+)
+
+workspace = sa.Table(
+    "workspace",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("created_at", sa.Float, nullable=False),
+)
+
+turn = sa.Table(
+    "turn",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("number", sa.Integer, nullable=False, unique=True),
+    sa.Column("conversation", sa.Text, nullable=False, index=True),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("body_sha256", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("outcome", sa.Text),
+    sa.Column("reason", sa.Text, nullable=False, server_default=""),
+    sa.Column("decision", sa.Text),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("finished_at", sa.Float),
+)
+_open = turn.c.state != "finished"
+sa.Index("ix_turn_open", turn.c.state, sqlite_where=_open)
+
+event = sa.Table(
+    "event",
+    metadata,
+    sa.Column("turn_id", sa.Text, primary_key=True),
+    sa.Column("seq", sa.Integer, primary_key=True),
+    sa.Column("data", sa.Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+feed = sa.Table(
+    "feed",
+    metadata,
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("turn_id", sa.Text, nullable=False),
+    sa.Column("conversation", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+decision = sa.Table(
+    "decision",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("turn_id", sa.Text, nullable=False, index=True),
+    sa.Column("conversation", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("tool", sa.Text, nullable=False),
+    sa.Column("tool_use_id", sa.Text, nullable=False),
+    sa.Column("input", sa.Text, nullable=False),
+    sa.Column("input_sha256", sa.Text, nullable=False),
+    sa.Column("file_sha256", sa.Text, nullable=False, server_default=""),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("decided_by", sa.Text, nullable=False, server_default=""),
+    sa.Column("reason", sa.Text, nullable=False, server_default=""),
+    sa.Column("answers", sa.Text, nullable=False, server_default="[]"),
+    sa.Column("requested_at", sa.Float, nullable=False),
+    sa.Column("expires_at", sa.Float, nullable=False),
+    sa.Column("resolved_at", sa.Float),
+    # A release is recorded before the call is let go, and counts once.
+    sa.Column("released_at", sa.Float),
+)
+_waiting = decision.c.state == "waiting"
+sa.Index("ix_decision_waiting", decision.c.expires_at, sqlite_where=_waiting)
+
+nonce = sa.Table(
+    "nonce",
+    metadata,
+    sa.Column("nonce", sa.Text, primary_key=True),
+    sa.Column("until", sa.Float, nullable=False, index=True),
+    sqlite_with_rowid=False,
+)

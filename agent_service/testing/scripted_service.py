@@ -1,0 +1,154 @@
+"""The agent service without a CLI: it speaks `/v1` and plays the script of each prompt.
+
+For load and for the bridge's tests. Everything but the session is the real service: signatures,
+store, numbering, decisions, restarts. The language is that of README.md, as far as it needs no
+tool to run: calls are only told about, and those that need a person are deferred.
+
+python -m agent_service.testing.scripted_service (settings as for `python -m agent_service`)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from agent_service import log
+from agent_service.claude import show
+from agent_service.contract.events import Text, TextDelta, ToolFinished, ToolStarted, Usage
+from agent_service.contract.turns import Mode, TurnRequest
+from agent_service.policy.asks import will_ask
+from agent_service.service import AgentService
+from agent_service.settings import AgentSettings, load
+from agent_service.testing.script import parse
+from agent_service.testing.steps import Calls, Echo, Fail, Hang, Say, Step, Think
+from agent_service.turns.port import Deferred, Ended, Opening, Release, SessionItem
+
+_WORDS = re.compile(r"\S+\s*")
+
+
+class ScriptedSession:
+    """One session. What it was asked and how far it came is kept beside the workspace."""
+
+    def __init__(self, opening: Opening) -> None:
+        self.model = opening.model or "scripted"
+        self._opening = opening
+        self._state = opening.workspace.config / f"scripted-{opening.session_id}.json"
+        self._stopped = asyncio.Event()
+        self._mode: Mode = opening.mode
+
+    def _read(self) -> tuple[str, int]:
+        if not self._state.exists():
+            return "", 0
+        prompt, done = json.loads(self._state.read_text("utf-8"))
+        return prompt, done
+
+    def _write(self, prompt: str, done: int) -> None:
+        self._state.write_text(json.dumps([prompt, done]), "utf-8")
+
+    async def prompt(self, request: TurnRequest) -> None:
+        self._stopped.clear()
+        self._write(request.prompt, 0)
+
+    async def items(self) -> AsyncIterator[SessionItem]:
+        prompt, done = self._read()
+        release = self._opening.release
+        if release is not None and not release.tool_use_id:
+            yield Ended("completed")  # nothing lies unresolved here
+            return
+        for index, step in enumerate(parse(prompt)):
+            if index < done:
+                continue
+            async for item in self._play(step, index, release):
+                yield item
+                if isinstance(item, (Deferred, Ended)):
+                    return
+            self._write(prompt, index + 1)
+            release = None
+        yield Usage(input_tokens=len(prompt) // 4 + 1, output_tokens=1, cost_usd=0.0001)
+        yield Ended("completed")
+
+    async def _play(
+        self, step: Step, index: int, release: Release | None
+    ) -> AsyncIterator[SessionItem]:
+        if isinstance(step, Calls):
+            async for item in self._call(step, index, release):
+                yield item
+        elif isinstance(step, Fail):
+            yield Ended("failed", "model_error", f"The model answered {step.status}.", "Retry.")
+        elif isinstance(step, (Think, Hang)):
+            seconds = step.seconds if isinstance(step, Think) else 3600.0
+            if await self._sleep(seconds):
+                yield Ended("interrupted", "stopped", "Stopped.")
+        else:
+            text = step.text if isinstance(step, (Say, Echo)) else "ok"
+            words = _WORDS.findall(text) or [text]
+            pause = step.seconds / len(words) if isinstance(step, Say) else 0.0
+            for word in words:
+                yield TextDelta(word)
+                if pause and await self._sleep(pause):
+                    yield Ended("interrupted", "stopped", "Stopped.")
+                    return
+            yield Text(text)
+
+    async def _call(
+        self, step: Calls, index: int, release: Release | None
+    ) -> AsyncIterator[SessionItem]:
+        workdir = self._opening.workspace.work
+        for number, call in enumerate(step.calls):
+            call_id, made = f"call_{index}_{number}", dict(call.input)
+            if release is None:
+                yield ToolStarted(call_id, call.tool, show.title(call.tool, made, workdir))
+                if will_ask(call.tool, made, self._mode, workdir):
+                    shown = show.decision(call.tool, made, workdir)
+                    yield Deferred(call_id, call.tool, made, shown)
+                    return
+            allowed = release is None or release.allow
+            if release is not None and release.allow and release.record is not None:
+                allowed = await release.record()
+            yield ToolFinished(call_id, allowed, "done" if allowed else "not allowed")
+            if release is not None and release.stop:
+                yield Ended("completed")
+                return
+
+    async def _sleep(self, seconds: float) -> bool:
+        """True if it was interrupted meanwhile."""
+        try:
+            await asyncio.wait_for(self._stopped.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
+
+    async def interrupt(self) -> None:
+        self._stopped.set()
+
+    async def set_mode(self, mode: Mode) -> None:
+        self._mode = mode
+
+    async def close(self) -> None:
+        self._stopped.set()
+
+
+async def _open(opening: Opening) -> ScriptedSession:
+    return ScriptedSession(opening)
+
+
+def scripted_service(settings: AgentSettings) -> AgentService:
+    """The service on the settings' socket, without a CLI. Start and stop it like the real one."""
+    return AgentService(settings, sessions=_open)
+
+
+def main() -> int:
+    """Serve until SIGTERM."""
+    settings = load()
+    log.configure(settings.log_format, settings.log_level)
+    Path(settings.home).mkdir(parents=True, exist_ok=True)
+    asyncio.run(scripted_service(settings).run())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

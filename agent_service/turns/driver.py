@@ -1,0 +1,373 @@
+"""Drives one turn from its session to its end, or to the decision it waits for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import sqlalchemy as sa
+import structlog
+from pydantic import TypeAdapter
+
+from agent_service.contract.events import (
+    DecisionRequested,
+    ToolFinished,
+    ToolStarted,
+    TurnFinished,
+    TurnStarted,
+    TurnWaiting,
+)
+from agent_service.contract.turns import Mode, TurnRequest
+from agent_service.policy.canonical import input_sha256
+from agent_service.store import conversations, decisions, turns
+from agent_service.store.conversations import DOUBT, StoredConversation
+from agent_service.store.database import Database, StoreFull
+from agent_service.store.decisions import StoredDecision
+from agent_service.store.turns import StoredTurn
+from agent_service.turns.log import TurnLog
+from agent_service.turns.pool import SessionPool
+from agent_service.turns.port import (
+    AgentSession,
+    Deferred,
+    Ended,
+    Opening,
+    Release,
+    SessionFailed,
+)
+from agent_service.workspaces.directory import Workspaces
+
+_log = structlog.get_logger(__name__)
+_REQUEST = TypeAdapter(TurnRequest)
+
+INTERRUPT_SECONDS = 5
+"""How long an interrupted agent may take before its process is ended."""
+SETTLE_SECONDS = 15
+"""How long a resumed session may take to ask for the call that is known to lie in it."""
+DOUBT_SECONDS = 3
+"""The same where it is not known whether one does; it asks at once if so."""
+
+UNKNOWN_END = (
+    "This call was started before the service stopped, and how it ended is not known. "
+    "It was not run again. Look at the state of things before you go on."
+)
+LOST = Ended(
+    "failed",
+    "interrupted",
+    "The agent service stopped while this ran, so it ended in the middle.",
+    "Look at what it had done, then retry it or go on.",
+)
+NO_ROOM = Ended(
+    "failed",
+    "storage_full",
+    "There is no room left on the agent service's disk.",
+    "An operator has to free space; then retry.",
+    broken=True,
+)
+
+
+@dataclass(slots=True)
+class Control:
+    """How others end a running turn: `cut` says as what it will have ended."""
+
+    cut: Ended | None = None
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class TurnDriver:
+    """Stateless between turns; one instance serves all."""
+
+    def __init__(
+        self,
+        database: Database,
+        pool: SessionPool,
+        workspaces: Workspaces,
+        *,
+        default_mode: Mode,
+        default_model: str | None,
+        decision_seconds: float,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._database = database
+        self._pool = pool
+        self._workspaces = workspaces
+        self.default_mode: Mode = default_mode
+        self.default_model = default_model
+        self._decision_seconds = decision_seconds
+        self._clock = clock
+
+    async def run(
+        self, log: TurnLog, turn: StoredTurn, control: Control
+    ) -> Literal["waiting", "finished"]:
+        """Run a queued turn, or go on with one whose decision was answered.
+
+        Afterwards the turn waits or is finished, durably, and the log is closed. Cancelling it
+        (the service stops) ends the turn as interrupted.
+        """
+        try:
+            ended = await self._run(log, turn, control)
+        except SessionFailed as error:
+            ended = replace(error.ended, broken=True)
+        except StoreFull:
+            ended = NO_ROOM
+        except asyncio.CancelledError:
+            await asyncio.shield(self.finish(log, LOST))
+            raise
+        except Exception:  # noqa: BLE001 - whatever it is, the turn must end and say so
+            _log.exception("turn.failed", turn_id=turn.id)
+            ended = Ended(
+                "failed",
+                "agent_failed",
+                "Something went wrong inside the agent service.",
+                "Retry; if it happens again, an operator finds the reason in the service's log.",
+                broken=True,
+            )
+        if ended is None:
+            return "waiting"
+        # A stop that came while the turn ended by itself must not hide what it said.
+        if control.cut is not None and ended.outcome != "completed":
+            ended = replace(control.cut, broken=ended.broken)
+        if ended.broken:
+            await self._pool.discard(turn.conversation)
+        else:
+            await self._pool.rest(turn.conversation)
+        await self.finish(log, ended, None if ended.broken else turn.conversation)
+        return "finished"
+
+    async def warm(self, conversation_id: str) -> None:
+        """Open the conversation's session ahead of a message. Raises `SessionFailed`."""
+        conversation = await self._database.tx(conversations.find, conversation_id)
+        if conversation.unsettled is None:
+            mode = conversation.mode or self.default_mode
+            await self._pool.open(self._opening(conversation, None, mode))
+            await self._pool.rest(conversation_id)
+
+    async def _run(self, log: TurnLog, turn: StoredTurn, control: Control) -> Ended | None:
+        request = _REQUEST.validate_python(turn.body)
+        conversation = await self._database.tx(self._begin, turn)
+        mode = self._mode(request, conversation)
+        if control.cut is not None:
+            return control.cut
+        if turn.decision is not None:
+            decision = await self._database.tx(decisions.find, turn.decision)
+            session = await self._resume(conversation, decision, request, mode)
+        else:
+            decision = None
+            session = await self._session(log, conversation, request, mode)
+            if self._was_cut(control):
+                return control.cut
+            await session.prompt(request)
+        watch = asyncio.create_task(self._watch(control, turn.conversation, request.limits.seconds))
+        try:
+            return await self._follow(log, session, turn, request, control, decision)
+        finally:
+            watch.cancel()
+
+    @staticmethod
+    def _begin(db: sa.Connection, turn: StoredTurn) -> StoredConversation:
+        """The turn runs, and from now on its session is in doubt; gives how it was before."""
+        turns.move(db, turn.id, "running", decision=turn.decision)
+        conversation = conversations.find(db, turn.conversation)
+        if turn.decision is None:
+            conversations.update(db, turn.conversation, unsettled=DOUBT, started=True)
+        return conversation
+
+    @staticmethod
+    def _was_cut(control: Control) -> bool:
+        return control.cut is not None
+
+    def _mode(self, request: TurnRequest, conversation: StoredConversation) -> Mode:
+        if not request.asker.may_decide:
+            return "default"
+        return request.mode or conversation.mode or self.default_mode
+
+    async def _session(
+        self, log: TurnLog, conversation: StoredConversation, request: TurnRequest, mode: Mode
+    ) -> AgentSession:
+        """The live session, or one that is opened and has nothing unresolved in it."""
+        session = self._pool.take(conversation.id)
+        resumed = session is None and conversation.started
+        if session is None:
+            if conversation.unsettled is not None and conversation.started:
+                session = await self._settled(conversation, request)
+            else:
+                session = await self._pool.open(self._opening(conversation, request, mode))
+        await session.set_mode(mode)
+        log.add(TurnStarted(session.model, resumed))
+        return session
+
+    def _opening(
+        self,
+        conversation: StoredConversation,
+        request: TurnRequest | None,
+        mode: Mode,
+        release: Release | None = None,
+    ) -> Opening:
+        return Opening(
+            conversation=conversation.id,
+            workspace=self._workspaces.ensure(conversation.workspace),
+            session_id=conversation.session_id,
+            resume=conversation.started,
+            mode=mode,
+            model=(request and request.model) or conversation.model or self.default_model,
+            release=release,
+        )
+
+    async def _settled(
+        self, conversation: StoredConversation, request: TurnRequest
+    ) -> AgentSession:
+        """A session in which nothing lies unresolved: what may, is denied before any prompt.
+
+        What the session says meanwhile belongs to the turn before and is not shown.
+        """
+        if conversation.unsettled in (None, DOUBT):
+            release, patience = Release.deny_any(UNKNOWN_END), DOUBT_SECONDS
+        else:
+            decision = await self._database.tx(decisions.find, conversation.unsettled)
+            message = decision.reason or "This was not allowed."
+            message = UNKNOWN_END if decision.released else message
+            release = self._release(decision, allow=False, message=message, stop=True)
+            patience = SETTLE_SECONDS
+        session = await self._pool.open(self._opening(conversation, request, "default", release))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                async for _ in session.items():
+                    pass
+        return session
+
+    async def _resume(
+        self,
+        conversation: StoredConversation,
+        decision: StoredDecision,
+        request: TurnRequest,
+        mode: Mode,
+    ) -> AgentSession:
+        """The session again, with exactly the decided call let go or denied."""
+        allow = decision.state in ("allowed", "answered")
+        message = decision.reason or "The person did not allow this."
+        release = self._release(decision, allow=allow, message=message, then=mode)
+        return await self._pool.open(self._opening(conversation, request, "default", release))
+
+    def _release(
+        self,
+        decision: StoredDecision,
+        *,
+        allow: bool,
+        message: str,
+        stop: bool = False,
+        then: Mode = "default",
+    ) -> Release:
+        async def record() -> bool:
+            return await self._database.tx(decisions.release, decision.id)
+
+        return Release(
+            tool_use_id=decision.tool_use_id,
+            tool=decision.tool,
+            input_sha256=decision.input_sha256,
+            file_sha256=decision.file_sha256,
+            allow=allow,
+            message=message,
+            stop=stop,
+            answers=decision.answers,
+            then=then,
+            record=record,
+        )
+
+    async def _follow(
+        self,
+        log: TurnLog,
+        session: AgentSession,
+        turn: StoredTurn,
+        request: TurnRequest,
+        control: Control,
+        decision: StoredDecision | None,
+    ) -> Ended | None:
+        steps = 0
+        async for item in session.items():
+            if isinstance(item, Ended):
+                return item
+            if isinstance(item, Deferred):
+                await self._wait(log, turn, item)
+                return None
+            log.add(item)
+            if isinstance(item, ToolStarted):
+                steps += 1
+                if steps > request.limits.steps and control.cut is None:
+                    text = f"It took more than {request.limits.steps} steps and was stopped."
+                    control.cut = Ended("timed_out", "step_limit", text, "Ask it to go on.")
+                    await session.interrupt()
+            if (
+                isinstance(item, ToolFinished)
+                and decision is not None
+                and item.id == decision.tool_use_id
+            ):
+                await self._database.tx(conversations.update, turn.conversation, unsettled=DOUBT)
+        return Ended("failed", "agent_crashed", broken=True)
+
+    async def _wait(self, log: TurnLog, turn: StoredTurn, deferred: Deferred) -> None:
+        """Record the decision, show it, and give back everything the turn holds."""
+        decision_id = f"d_{uuid.uuid4().hex}"
+        expires = self._clock() + self._decision_seconds
+        shown = replace(deferred.decision, id=decision_id, turn_id=turn.id, expires_at=expires)
+
+        def record(db: sa.Connection) -> None:
+            decisions.add(
+                db,
+                id=decision_id,
+                turn_id=turn.id,
+                conversation=turn.conversation,
+                kind=shown.kind,
+                tool=deferred.tool,
+                tool_use_id=deferred.tool_use_id,
+                tool_input=deferred.input,
+                input_sha256=input_sha256(deferred.tool, deferred.input),
+                file_sha256=deferred.file_sha256,
+                expires_at=expires,
+            )
+            conversations.update(db, turn.conversation, unsettled=decision_id)
+            turns.move(db, turn.id, "waiting", decision=decision_id)
+
+        # The process must be gone before anybody can answer: a second one would fight it.
+        await self._pool.discard(turn.conversation)
+        await log.commit(record, DecisionRequested(shown), TurnWaiting(decision_id))
+        log.close()
+
+    async def _watch(self, control: Control, conversation: str, seconds: float) -> None:
+        """Ends the turn when its time is over, and its process when it does not listen."""
+        await asyncio.sleep(seconds)
+        text = f"It ran longer than {seconds:.0f} s and was stopped."
+        control.cut = Ended("timed_out", "time_limit", text, "Ask it to go on, or for less.")
+        await self.cut(conversation, control)
+
+    async def cut(self, conversation: str, control: Control) -> None:
+        """Interrupt what runs; if that does not end the turn in time, end its process."""
+        session = self._pool.peek(conversation)
+        if session is None:
+            return
+        try:
+            async with asyncio.timeout(INTERRUPT_SECONDS):
+                await session.interrupt()
+                await control.done.wait()
+        except TimeoutError:
+            await session.close()
+
+    async def finish(self, log: TurnLog, ended: Ended, settled: str | None = None) -> None:
+        """End a turn durably and for all readers. `settled` names the conversation whose
+        session said that it has nothing more to do."""
+        event = TurnFinished(ended.outcome, ended.reason, ended.message, ended.remedy)
+
+        def change(db: sa.Connection) -> None:
+            turns.move(db, log.turn_id, "finished", outcome=ended.outcome, reason=ended.reason)
+            if settled is not None:
+                conversations.update(db, settled, unsettled=None)
+
+        try:
+            await log.commit(change, event)
+        except StoreFull:
+            # Those who follow learn it now; the next start ends the row.
+            log.add(event)
+        log.close()

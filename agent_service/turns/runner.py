@@ -1,0 +1,332 @@
+"""All turns of the service: one at a time a conversation, different conversations side by side."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import asdict
+
+import sqlalchemy as sa
+import structlog
+
+from agent_service.contract import events
+from agent_service.contract.decisions import DecisionAnswer, DecisionState, DecisionView
+from agent_service.contract.errors import Forbidden, Unavailable
+from agent_service.contract.events import DecisionResolved, FeedEntry, NumberedEvent
+from agent_service.contract.turns import ConversationView, TurnRequest, TurnView
+from agent_service.store import conversations, decisions, turns
+from agent_service.store.database import Database, StoreError
+from agent_service.store.decisions import StoredDecision
+from agent_service.turns.driver import LOST, Control, TurnDriver
+from agent_service.turns.log import TurnLog
+from agent_service.turns.pool import SessionPool
+from agent_service.turns.port import Ended, SessionFailed
+from agent_service.workspaces.directory import Workspaces
+
+_log = structlog.get_logger(__name__)
+
+_STATES: dict[str, DecisionState] = {"allow": "allowed", "deny": "denied", "answer": "answered"}
+
+
+class TurnRunner:
+    """Queues turns and answers for them. `start` first; after `stop` no process is left."""
+
+    def __init__(
+        self,
+        database: Database,
+        pool: SessionPool,
+        workspaces: Workspaces,
+        driver: TurnDriver,
+        *,
+        one_workspace: bool,
+        clock: Callable[[], float] = time.time,
+        housekeeping_seconds: float = 5,
+    ) -> None:
+        """`one_workspace` refuses a second workspace: without a sandbox nothing keeps two apart."""
+        self._database = database
+        self._pool = pool
+        self._workspaces = workspaces
+        self._driver = driver
+        self._one_workspace = one_workspace
+        self._clock = clock
+        self._housekeeping_seconds = housekeeping_seconds
+        self._logs: dict[str, TurnLog] = {}
+        self._queues: dict[str, list[str]] = {}
+        self._waiting: dict[str, str] = {}
+        self._workers: dict[str, asyncio.Task[None]] = {}
+        self._running: dict[str, Control] = {}
+        self._feed_changed = asyncio.Event()
+        self._housekeeping: asyncio.Task[None] | None = None
+        self._stopping = False
+
+    # ---- life ----
+
+    async def start(self) -> None:
+        """Take up what the last run left. A turn that ran then is not run again: it ends as
+        interrupted. Queued ones run, waiting ones wait on."""
+        for turn in await self._database.tx(turns.unfinished):
+            if turn.state == "running":
+                await self._driver.finish(await self._new_log(turn.id), LOST)
+            elif turn.state == "waiting":
+                self._waiting[turn.conversation] = turn.id
+            else:
+                first = turn.decision is not None
+                self._enqueue(turn.conversation, turn.id, first=first)
+        self._housekeeping = asyncio.create_task(self._housekeep())
+
+    async def _housekeep(self) -> None:
+        while True:
+            await asyncio.sleep(self._housekeeping_seconds)
+            try:
+                await self._pool.close_idle()
+                for decision in await self._database.tx(decisions.due, self._clock()):
+                    ended = Ended("refused", "expired", "Nobody answered in time.", "Ask again.")
+                    await self._end_waiting(decision, "expired", ended)
+            except (StoreError, sa.exc.SQLAlchemyError):
+                _log.exception("housekeeping.failed")
+
+    async def stop(self) -> None:
+        """End what runs as interrupted, and close all sessions."""
+        self._stopping = True
+        if self._housekeeping is not None:
+            self._housekeeping.cancel()
+        workers = list(self._workers.values())
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+        await self._pool.close_all()
+
+    # ---- what callers ask for ----
+
+    async def put(self, turn_id: str, request: TurnRequest) -> TurnView:
+        """Store a turn and run it in its place. The same request again changes nothing.
+
+        Raises `Conflict` (the id stands for another request, the conversation is in another
+        workspace), `Forbidden` (a second person without a sandbox), `Unavailable`, `StoreFull`.
+        """
+        if self._stopping:
+            raise Unavailable("The agent service is stopping.", remedy="Try again in a moment.")
+        self._workspaces.ensure(request.workspace)
+
+        def store(db: sa.Connection) -> tuple[bool, TurnView]:
+            if self._one_workspace and conversations.workspaces(db) - {request.workspace}:
+                raise Forbidden(
+                    "This deployment runs without a sandbox and serves one person only.",
+                    remedy="An operator has to set up the sandbox: see `bascule doctor`.",
+                )
+            conversations.ensure_workspace(db, request.workspace)
+            conversations.ensure(db, request.conversation, request.workspace)
+            new = turns.put(db, turn_id, request.conversation, asdict(request))
+            return new, turns.view(db, turn_id)
+
+        new, view = await self._database.tx(store)
+        if new:
+            await self._new_log(turn_id)
+            self._enqueue(request.conversation, turn_id)
+        return view
+
+    async def view(self, turn_id: str) -> TurnView:
+        """Raises `NotFound`."""
+        return await self._database.tx(turns.view, turn_id)
+
+    async def events(self, turn_id: str, after: int) -> AsyncIterator[NumberedEvent]:
+        """The events above `after` until the turn waits or is finished.
+
+        Raises `NotFound`.
+        """
+        log = self._logs.get(turn_id)
+        view, stored = await self._database.tx(
+            lambda db: (turns.view(db, turn_id), turns.events(db, turn_id, after))
+        )
+        if log is None and view.state in ("queued", "running"):
+            log = await self._new_log(turn_id)
+        for seq, data in stored:
+            event = events.from_json(data)
+            after = seq
+            if event is not None:
+                yield NumberedEvent(seq, event)
+        if log is not None:
+            async for item in log.follow(after):
+                yield item
+
+    async def feed(self, after: int) -> AsyncIterator[FeedEntry]:
+        """What happens to turns, above `after`, for ever."""
+        while True:
+            changed = self._feed_changed
+            entries: Sequence[FeedEntry] = await self._database.tx(turns.feed, after)
+            for entry in entries:
+                after = entry.seq
+                yield entry
+            if not entries:
+                await changed.wait()
+
+    async def conversation(self, conversation: str) -> ConversationView:
+        """Raises `NotFound`."""
+        stored, (total, state) = await self._database.tx(
+            lambda db: (
+                conversations.find(db, conversation),
+                conversations.counts(db, conversation),
+            )
+        )
+        return ConversationView(
+            conversation=stored.id,
+            workspace=stored.workspace,
+            state=state or "idle",
+            live=stored.id in self._pool,
+            mode=stored.mode or self._driver.default_mode,
+            model=stored.model or self._driver.default_model,
+            turns=total,
+        )
+
+    async def warm(self, conversation: str, workspace: str) -> None:
+        """Have a session ready for a message that is likely to come. Does nothing where one is
+        up, or where work or a decision is open."""
+
+        def ensure(db: sa.Connection) -> None:
+            if self._one_workspace and conversations.workspaces(db) - {workspace}:
+                raise Forbidden("This deployment serves one person only.")
+            conversations.ensure_workspace(db, workspace)
+            conversations.ensure(db, conversation, workspace)
+
+        self._workspaces.ensure(workspace)
+        await self._database.tx(ensure)
+        busy = conversation in self._workers or conversation in self._waiting
+        if busy or conversation in self._pool or self._stopping:
+            return
+        task = asyncio.create_task(self._warm(conversation))
+        self._workers[conversation] = task
+        task.add_done_callback(lambda _: self._worker_done(conversation))
+
+    async def _warm(self, conversation: str) -> None:
+        try:
+            await self._driver.warm(conversation)
+        except SessionFailed as error:
+            _log.warning("warm.failed", conversation=conversation, reason=error.ended.message)
+
+    async def close(self, conversation: str) -> None:
+        """Close the conversation's idle session; its transcript stays. Raises `NotFound`."""
+        await self._database.tx(conversations.find, conversation)
+        if conversation not in self._workers:
+            await self._pool.discard(conversation)
+
+    async def interrupt(self, turn_id: str, by: str) -> TurnView:
+        """Stop a turn, whatever it does. A finished one stays as it is. Raises `NotFound`."""
+        turn = await self._database.tx(turns.view, turn_id)
+        ended = Ended("interrupted", "stopped", f"Stopped by {by}." if by else "Stopped.")
+        control = self._running.get(turn_id)
+        queue = self._queues.get(turn.conversation, [])
+        if control is not None:
+            control.cut = control.cut or ended
+            await self._driver.cut(turn.conversation, control)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(control.done.wait(), 5)
+        elif turn.state == "waiting" and turn.decision:
+            decision = await self._database.tx(decisions.find, turn.decision)
+            await self._end_waiting(decision, "cancelled", ended, by)
+        elif turn.state == "queued" and turn_id in queue:
+            queue.remove(turn_id)
+            await self._driver.finish(await self._new_log(turn_id), ended)
+            self._logs.pop(turn_id, None)
+            self._wake_feed()
+        return await self._database.tx(turns.view, turn_id)
+
+    async def decide(self, turn_id: str, decision_id: str, given: DecisionAnswer) -> DecisionView:
+        """Answer a decision; its turn goes on. Raises `NotFound` or `AlreadyDecided`."""
+        turn = await self._database.tx(turns.view, turn_id)
+        log = await self._new_log(turn_id)
+
+        def change(db: sa.Connection) -> DecisionView:
+            decisions.answer(db, turn_id, decision_id, given)
+            turns.move(db, turn_id, "queued", decision=decision_id)
+            return decisions.view(db, decision_id)
+
+        resolved = DecisionResolved(
+            decision_id, _STATES[given.outcome], given.decided_by, given.reason
+        )
+        try:
+            view = await log.commit(change, resolved)
+        except BaseException:
+            self._forget(turn_id, log)
+            raise
+        self._waiting.pop(turn.conversation, None)
+        self._enqueue(turn.conversation, turn_id, first=True)
+        return view
+
+    # ---- work ----
+
+    async def _end_waiting(
+        self, decision: StoredDecision, state: DecisionState, ended: Ended, by: str = ""
+    ) -> None:
+        """Settle a decision that was not answered, and end its turn. The call itself is denied
+        in the session before any other prompt reaches it."""
+        log = await self._new_log(decision.turn_id)
+        resolved = DecisionResolved(decision.id, state, by, ended.message)
+        try:
+            await log.commit(
+                lambda db: decisions.settle(
+                    db, decision.id, state, decided_by=by, reason=ended.message
+                ),
+                resolved,
+            )
+            await self._driver.finish(log, ended)
+        finally:
+            self._forget(decision.turn_id, log)
+        self._waiting.pop(decision.conversation, None)
+        self._wake_feed()
+        self._kick(decision.conversation)
+
+    async def _new_log(self, turn_id: str) -> TurnLog:
+        log = self._logs.get(turn_id)
+        if log is None:
+            first = await self._database.tx(turns.next_seq, turn_id)
+            # Somebody may have been quicker while we read.
+            log = self._logs.setdefault(turn_id, TurnLog(self._database, turn_id, first))
+        return log
+
+    def _forget(self, turn_id: str, log: TurnLog) -> None:
+        if turn_id not in self._running and self._logs.get(turn_id) is log:
+            log.close()
+            del self._logs[turn_id]
+
+    def _enqueue(self, conversation: str, turn_id: str, *, first: bool = False) -> None:
+        queue = self._queues.setdefault(conversation, [])
+        queue.insert(0 if first else len(queue), turn_id)
+        self._kick(conversation)
+
+    def _kick(self, conversation: str) -> None:
+        ready = self._queues.get(conversation) and conversation not in self._waiting
+        if ready and conversation not in self._workers and not self._stopping:
+            task = asyncio.create_task(self._work(conversation))
+            self._workers[conversation] = task
+            task.add_done_callback(lambda _: self._worker_done(conversation))
+
+    def _worker_done(self, conversation: str) -> None:
+        self._workers.pop(conversation, None)
+        self._kick(conversation)
+
+    async def _work(self, conversation: str) -> None:
+        queue = self._queues[conversation]
+        while queue and conversation not in self._waiting:
+            turn_id = queue.pop(0)
+            turn = await self._database.tx(turns.find, turn_id)
+            if turn is None or turn.state != "queued":
+                continue
+            log = await self._new_log(turn_id)
+            control = self._running[turn_id] = Control()
+            try:
+                with structlog.contextvars.bound_contextvars(request_id=turn_id):
+                    if await self._driver.run(log, turn, control) == "waiting":
+                        self._waiting[conversation] = turn_id
+            finally:
+                del self._running[turn_id]
+                self._logs.pop(turn_id, None)
+                control.done.set()
+                self._wake_feed()
+        if not queue:
+            self._queues.pop(conversation, None)
+
+    def _wake_feed(self) -> None:
+        self._feed_changed.set()
+        self._feed_changed = asyncio.Event()

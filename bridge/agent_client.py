@@ -1,0 +1,261 @@
+"""Signed calls to the agent service over its Unix socket."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import structlog
+from yarl import URL
+
+from agent_service.contract import DecisionAnswer, DecisionView, TurnView, errors, events, signing
+from agent_service.contract.events import FeedEntry, NumberedEvent, TurnFinished, TurnWaiting
+from bridge.agent_stream import read_events
+
+log = structlog.get_logger()
+
+AUDIENCE = "agent:main"
+CALLER = "bridge"
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
+MOST_FRUITLESS = 100
+
+
+class Unreached(errors.Unavailable):
+    """No connection: the service cannot have received the call."""
+
+
+class Patience:
+    """How long an unreachable service is put up with, and when the person hears of it."""
+
+    def __init__(
+        self,
+        limit: float,
+        *,
+        tell_after: float = 1.0,
+        tell: Callable[[], None] = lambda: None,
+        tell_well: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`tell` is called once a trouble lasts longer than `tell_after`, `tell_well` after it."""
+        self._limit = limit
+        self._tell_after = tell_after
+        self._tell, self._tell_well = tell, tell_well
+        self._since: float | None = None
+        self._told = False
+        self._pause = FIRST_PAUSE
+
+    def well(self) -> None:
+        """It answers."""
+        if self._told:
+            self._tell_well()
+        self._since, self._told, self._pause = None, False, FIRST_PAUSE
+
+    async def trouble(self, error: errors.ServiceError) -> None:
+        """Wait before the next try; raises `error` when that has gone on for too long."""
+        now = time.monotonic()
+        if self._since is None:
+            self._since = now
+        lasted = now - self._since
+        if lasted >= self._limit:
+            raise error
+        if lasted >= self._tell_after and not self._told:
+            self._told = True
+            self._tell()
+        asked = error.fields.get("retry_after", 0)
+        pause = max(self._pause, float(asked) if isinstance(asked, int | float) else 0.0)
+        # Never sleep past the moment at which the person should hear of it, or past the end.
+        soonest = self._limit if self._told else min(self._tell_after, self._limit)
+        await asyncio.sleep(max(0.01, min(pause, soonest - lasted)))
+        self._pause = min(self._pause * 2, LONGEST_PAUSE)
+
+
+TRANSIENT = (errors.Unavailable, errors.Overloaded)
+"""What goes away by itself: trying again is right."""
+
+
+class AgentClient:
+    """The bridge's side of `/v1`. Every call, and every reconnect, is signed anew."""
+
+    def __init__(
+        self,
+        socket: Path,
+        keys: list[str],
+        *,
+        clock: Callable[[], float] = time.time,
+        call_timeout: float = 15.0,
+        silence_timeout: float = 40.0,
+    ) -> None:
+        """A stream that is silent for longer than `silence_timeout` (heartbeats come every 15 s)
+        is taken for dead and opened again."""
+        self._signer = signing.Signer(CALLER, AUDIENCE, keys)
+        self._clock = clock
+        self._socket = socket
+        self._call_timeout = aiohttp.ClientTimeout(total=call_timeout)
+        self._stream_timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=call_timeout, sock_read=silence_timeout
+        )
+        self._session: aiohttp.ClientSession | None = None
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def put_turn(self, turn_id: str, request: dict[str, Any]) -> TurnView:
+        """Start the turn, or learn how it stands. Harmless to repeat with the same request."""
+        data = await self._call("PUT", f"/v1/turns/{turn_id}", request, turn_id)
+        return TurnView(**_known(TurnView, data))
+
+    async def interrupt(self, turn_id: str) -> None:
+        """Ask the turn to end. Its end comes as an event. Harmless to repeat."""
+        await self._call("POST", f"/v1/turns/{turn_id}/interrupt", {}, turn_id)
+
+    async def decide(self, turn_id: str, decision_id: str, answer: DecisionAnswer) -> DecisionView:
+        """Answer a decision; the first answer wins. Raises `AlreadyDecided` for later ones."""
+        path = f"/v1/turns/{turn_id}/decisions/{decision_id}"
+        data = await self._call("POST", path, asdict(answer), turn_id)
+        return DecisionView(**_known(DecisionView, data))
+
+    async def warm(self, conversation: str, workspace: str) -> None:
+        """A message will probably come: get ready."""
+        await self._call("POST", f"/v1/conversations/{conversation}/warm", {"workspace": workspace})
+
+    async def healthy(self) -> bool:
+        """Whether the service answers and says it can work."""
+        try:
+            await self._call("GET", "/healthz", None)
+        except errors.ServiceError:
+            return False
+        return True
+
+    async def events(
+        self, turn_id: str, *, through: int, patience: Patience
+    ) -> AsyncGenerator[NumberedEvent, None]:
+        """Every event of the turn from its first, in order, each once.
+
+        Ends with the `turn.finished`, or the `turn.waiting` after number `through`; reconnects
+        until then. Raises a `ServiceError` that trying again cannot help, such as `NotFound`.
+        """
+        after, fruitless = 0, 0
+        while True:
+            before = after
+            try:
+                path = f"/v1/turns/{turn_id}/events?after={after}"
+                async with aclosing(self._stream(path, turn_id, patience)) as stream:
+                    async for number, data in stream:
+                        event = events.from_json(data)
+                        if number <= after or event is None:
+                            continue
+                        after = number
+                        yield NumberedEvent(number, event)
+                        if isinstance(event, TurnFinished):
+                            return
+                        if isinstance(event, TurnWaiting) and number > through:
+                            return
+            except TRANSIENT as error:
+                await patience.trouble(error)
+                continue
+            # The service ended the stream: after a `turn.waiting` that is behind us it must.
+            fruitless = fruitless + 1 if after == before else 0
+            if fruitless > MOST_FRUITLESS:
+                raise errors.Unavailable("The agent service does not tell how the turn goes on.")
+            await asyncio.sleep(min(FIRST_PAUSE * 2**fruitless, LONGEST_PAUSE) if fruitless else 0)
+
+    async def feed(self, after: int) -> AsyncGenerator[FeedEntry, None]:
+        """Turns that changed state, for ever; reconnects by itself."""
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                async with aclosing(self._stream(f"/v1/feed?after={after}", "", None)) as stream:
+                    async for number, data in stream:
+                        pause = FIRST_PAUSE
+                        after = max(after, number)
+                        yield FeedEntry(**_known(FeedEntry, data))
+            except (errors.ServiceError, TypeError) as error:
+                log.debug("feed interrupted", error=str(error))
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _stream(
+        self, path: str, turn_id: str, patience: Patience | None
+    ) -> AsyncGenerator[tuple[int, dict[str, Any]], None]:
+        try:
+            async with self._open().get(
+                self._url(path),
+                headers=self._headers("GET", path, b"", turn_id) | {"Accept": "text/event-stream"},
+                timeout=self._stream_timeout,
+            ) as response:
+                if response.status != 200:
+                    raise errors.from_json(await _body(response), response.status)
+                if patience is not None:
+                    patience.well()
+                async for number, data in read_events(response.content.iter_any()):
+                    yield number, json.loads(data)
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise _unavailable(error) from error
+
+    async def _call(
+        self, method: str, path: str, body: object | None, request_id: str = ""
+    ) -> dict[str, Any]:
+        raw = b"" if body is None else json.dumps(body, ensure_ascii=False).encode()
+        headers = self._headers(method, path, raw, request_id)
+        if raw:
+            headers["Content-Type"] = "application/json"
+        try:
+            async with self._open().request(
+                method,
+                self._url(path),
+                data=io.BytesIO(raw) if raw else None,
+                headers=headers,
+                timeout=self._call_timeout,
+            ) as response:
+                answer = await _body(response)
+                if response.status >= 300:
+                    raise errors.from_json(answer, response.status)
+                return answer if isinstance(answer, dict) else {}
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _unavailable(error) from error
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.UnixConnector(str(self._socket), limit=0),
+                auto_decompress=False,
+            )
+        return self._session
+
+    def _headers(self, method: str, path: str, body: bytes, request_id: str) -> dict[str, str]:
+        signed = self._signer.header(method, path, body, now=self._clock(), request_id=request_id)
+        return {"Authorization": signed}
+
+    def _url(self, path: str) -> URL:
+        return URL(f"http://agent{path}", encoded=True)
+
+
+def _unavailable(error: Exception) -> errors.Unavailable:
+    kind = Unreached if isinstance(error, aiohttp.ClientConnectorError) else errors.Unavailable
+    why = str(error) or type(error).__name__
+    return kind(
+        f"The agent service is not reachable ({why}).",
+        remedy="Ask an operator whether the agent service is running: `bascule doctor` says.",
+    )
+
+
+async def _body(response: aiohttp.ClientResponse) -> object:
+    try:
+        return json.loads(await response.read())
+    except ValueError:
+        return None
+
+
+def _known(kind: type[Any], data: dict[str, Any]) -> dict[str, Any]:
+    """The fields this version knows: a newer service may send more."""
+    names = {f.name for f in fields(kind)}
+    return {name: value for name, value in data.items() if name in names}

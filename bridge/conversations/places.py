@@ -1,0 +1,122 @@
+"""Conversations by their address: the first person owns one."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import sqlalchemy as sa
+
+from adapters.contract import Address, ConversationView
+from bridge.people.access import mint
+from bridge.store.database import Database
+from bridge.store.schema import conversation, is_open, message
+
+TITLE_LENGTH = 80
+NOT_YOURS = (
+    "This conversation belongs to somebody else, and it is not shared. "
+    "Start one of your own: write to the bot directly, or in a new thread."
+)
+
+
+def at(address: Address) -> sa.ColumnElement[bool]:
+    """The condition that finds a conversation by its address."""
+    c = conversation.c
+    return sa.and_(
+        c.platform == address.platform,
+        c.tenant == address.tenant,
+        c.channel == address.channel,
+        c.thread == address.thread,
+        c.direct == address.direct,
+    )
+
+
+def address_of(row: Any) -> Address:
+    """The address in a row of the conversation table."""
+    return Address(row.platform, row.tenant, row.channel, row.thread, row.direct)
+
+
+def open_or_create(
+    con: sa.Connection,
+    db: Database,
+    address: Address,
+    *,
+    owner: str | None,
+    title: str = "",
+    arriving: int = 0,
+) -> Any:
+    """The conversation's row, made if need be; `arriving` messages are added to its count.
+
+    The row's lock gives messages of one address their order. A stranger owns nothing: the first
+    known person does. `idle` in the row says that nobody holds its lease.
+    """
+    c = conversation.c
+    fresh = db.insert(conversation).values(
+        id=mint("c"),
+        platform=address.platform,
+        tenant=address.tenant,
+        channel=address.channel,
+        thread=address.thread,
+        direct=address.direct,
+        title=_title(title),
+        owner=owner,
+        agent_conversation=mint("a"),
+        last_active=db.now,
+        pending=arriving,
+        ready_at=db.now,
+        fence=0,
+        lease_until=0.0,
+    )
+    return con.execute(
+        fresh.on_conflict_do_update(
+            index_elements=[c.platform, c.tenant, c.channel, c.thread, c.direct],
+            set_={
+                "owner": sa.func.coalesce(c.owner, fresh.excluded.owner),
+                "pending": c.pending + arriving,
+                "last_active": db.now,
+                "ready_at": sa.case((c.pending == 0, db.now), else_=c.ready_at),
+            },
+        ).returning(conversation, (c.lease_until < db.now).label("idle"))
+    ).one()
+
+
+def find(con: sa.Connection, address: Address) -> Any | None:
+    """The conversation's row, or None: nobody has written there."""
+    return con.execute(sa.select(conversation).where(at(address))).first()
+
+
+def of_person(con: sa.Connection, person: str, limit: int = 200) -> list[ConversationView]:
+    """A person's conversations, the last active first."""
+    rows = con.execute(
+        sa.select(conversation)
+        .where(conversation.c.owner == person)
+        .order_by(conversation.c.last_active.desc())
+        .limit(limit)
+    ).all()
+    return [
+        ConversationView(
+            address=address_of(row),
+            title=row.title,
+            state=_state(con, row),
+            last_active=datetime.fromtimestamp(row.last_active, UTC),
+        )
+        for row in rows
+    ]
+
+
+def _state(con: sa.Connection, row: Any) -> Literal["idle", "queued", "working", "waiting"]:
+    if row.waiting_turn:
+        return "waiting"
+    if not row.pending:
+        return "idle"
+    statuses = set(
+        con.scalars(
+            sa.select(message.c.status).where(message.c.conversation == row.id, is_open)
+        ).all()
+    )
+    return "working" if "running" in statuses else "queued"
+
+
+def _title(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= TITLE_LENGTH else line[: TITLE_LENGTH - 1] + "…"

@@ -1,0 +1,177 @@
+"""The outbox of one message: what its posts should show, brought to the platform.
+
+Each post is sent once by its key and edited afterwards, no faster than the platform bears; an
+edit carries the last state, so states in between may be skipped and the final one never is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from adapters.contract import (
+    Adapter,
+    Address,
+    DeliveryError,
+    Gone,
+    MessageOut,
+    NotAllowed,
+    PostRef,
+    TryLater,
+)
+
+log = structlog.get_logger()
+
+TRIES = 6
+LONGEST_PAUSE = 60.0
+Record = Callable[[str, PostRef], Awaitable[None]]
+Report = Callable[[str, DeliveryError | None], None]
+
+
+@dataclass(slots=True)
+class _Post:
+    key: str
+    wanted: MessageOut
+    shown: MessageOut | None = None
+    ref: PostRef | None = None
+    edited_at: float = float("-inf")
+    replaced: int = 0
+    failures: int = 0
+
+    @property
+    def settled(self) -> bool:
+        return self.wanted == self.shown
+
+
+class Delivery:
+    """Posts of one message at one address, in the order they were first shown."""
+
+    def __init__(
+        self,
+        adapter: Adapter,
+        at: Address,
+        *,
+        known: Mapping[str, PostRef],
+        record: Record,
+        report: Report,
+    ) -> None:
+        """`known` posts are on the platform already and are edited; `record` keeps a new post's
+        ref; `report` hears of failures and, with None, that it works again."""
+        self._adapter = adapter
+        self._at = at
+        self._known = known
+        self._record = record
+        self._report = report
+        self._posts: dict[str, _Post] = {}
+        self._changed = asyncio.Event()
+        self._settled = asyncio.Event()
+        self._settled.set()
+        self._pump: asyncio.Task[None] | None = None
+
+    def show(self, key: str, message: MessageOut) -> None:
+        """From now on the post `key` should look like this. Returns at once."""
+        post = self._posts.get(key)
+        if post is None:
+            self._posts[key] = _Post(key, message, ref=self._known.get(key))
+        elif post.wanted == message:
+            return
+        else:
+            post.wanted = message
+            post.failures = 0
+        self._settled.clear()
+        self._changed.set()
+        if self._pump is None:
+            self._pump = asyncio.create_task(self._run())
+
+    async def flush(self) -> None:
+        """Returns when every post shows its last state, or was given up for good."""
+        await self._settled.wait()
+
+    async def close(self) -> None:
+        """Drop what was not sent yet; nothing is sent after this returns."""
+        if self._pump is not None:
+            self._pump.cancel()
+            await asyncio.gather(self._pump, return_exceptions=True)
+
+    async def _run(self) -> None:
+        clock = asyncio.get_running_loop().time
+        while True:
+            self._changed.clear()
+            due, pause = self._next(clock())
+            if due is not None:
+                await self._bring(due)
+                continue
+            if pause is None:
+                self._settled.set()
+            try:
+                async with asyncio.timeout(pause):
+                    await self._changed.wait()
+            except TimeoutError:
+                pass
+
+    def _next(self, now: float) -> tuple[_Post | None, float | None]:
+        """The post to bring now, or how long until one is due; (None, None) when all is said."""
+        pause: float | None = None
+        for post in self._posts.values():
+            if post.settled:
+                continue
+            left = post.edited_at + self._adapter.caps.edit_interval - now
+            if left <= 0 or post.wanted.final:
+                return post, None
+            pause = left if pause is None else min(pause, left)
+        return None, pause
+
+    async def _bring(self, post: _Post) -> None:
+        message = post.wanted
+        try:
+            if post.ref is None:
+                post.ref = await self._adapter.send(self._at, message, _name(post))
+                await self._record(post.key, post.ref)
+            else:
+                await self._adapter.edit(self._at, post.ref, message)
+        except TryLater as error:
+            self._report(self._adapter.name, error)
+            await asyncio.sleep(min(max(error.after, 0.01), LONGEST_PAUSE))
+            return
+        except Gone as error:
+            if post.ref is not None and post.replaced < TRIES:
+                # Somebody deleted it: what it says is still owed.
+                post.ref = None
+                post.replaced += 1
+                return
+            self._give_up(post, error)
+            return
+        except NotAllowed as error:
+            self._give_up(post, error)
+            return
+        except DeliveryError as error:
+            await self._again(post, error)
+            return
+        except Exception as error:  # noqa: BLE001 - an adapter's own mistake must not stop a turn
+            await self._again(post, DeliveryError(f"{type(error).__name__}: {error}"))
+            return
+        post.shown = message
+        post.failures = 0
+        post.edited_at = asyncio.get_running_loop().time()
+        self._report(self._adapter.name, None)
+
+    async def _again(self, post: _Post, error: DeliveryError) -> None:
+        post.failures += 1
+        if post.failures >= TRIES:
+            self._give_up(post, error)
+            return
+        self._report(self._adapter.name, error)
+        log.warning("delivery failed, trying again", key=post.key, error=str(error))
+        await asyncio.sleep(min(0.25 * 2**post.failures, LONGEST_PAUSE))
+
+    def _give_up(self, post: _Post, error: DeliveryError) -> None:
+        self._report(self._adapter.name, error)
+        log.error("delivery given up", post=post.key, error=str(error), remedy=error.remedy)
+        post.shown = post.wanted
+
+
+def _name(post: _Post) -> str:
+    return f"{post.key}~{post.replaced}" if post.replaced else post.key

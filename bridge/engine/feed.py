@@ -1,0 +1,64 @@
+"""The agent service's feed: turns that went on by themselves while they waited."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+
+import sqlalchemy as sa
+import structlog
+
+from bridge.agent_client import AgentClient
+from bridge.engine.worker import Workers
+from bridge.store.database import Database
+from bridge.store.errors import StoreFull
+from bridge.store.schema import cursor
+
+log = structlog.get_logger()
+
+NAME = "feed"
+SAVE_SECONDS = 5.0
+
+
+class Feed:
+    """Reads the feed for as long as the bridge runs, from where an earlier process stopped.
+
+    The place is stored seldom: reading an entry twice is harmless.
+    """
+
+    def __init__(self, db: Database, client: AgentClient, workers: Workers) -> None:
+        self._db = db
+        self._client = client
+        self._workers = workers
+        self._seq = 0
+
+    async def run(self) -> None:
+        self._seq = saved = await self._db.tx(self._load, durable=False)
+        clock = asyncio.get_running_loop().time
+        save_at = clock() + SAVE_SECONDS
+        async with aclosing(self._client.feed(self._seq)) as entries:
+            async for entry in entries:
+                self._seq = max(self._seq, entry.seq)
+                try:
+                    if entry.state != "waiting":
+                        await self._workers.went_on(entry.turn_id)
+                    if clock() >= save_at and self._seq > saved:
+                        await self._db.tx(self._save, self._seq, durable=False)
+                        saved, save_at = self._seq, clock() + SAVE_SECONDS
+                except StoreFull as error:
+                    log.error("feed entry not stored", error=str(error), remedy=error.remedy)
+
+    async def save(self) -> None:
+        """Store the place now, when stopping."""
+        await self._db.tx(self._save, self._seq, durable=False)
+
+    def _load(self, con: sa.Connection) -> int:
+        return con.scalar(sa.select(cursor.c.value).where(cursor.c.name == NAME)) or 0
+
+    def _save(self, con: sa.Connection, seq: int) -> None:
+        fresh = self._db.insert(cursor).values(name=NAME, value=seq)
+        con.execute(
+            fresh.on_conflict_do_update(
+                index_elements=[cursor.c.name], set_={"value": fresh.excluded.value}
+            )
+        )

@@ -1,0 +1,312 @@
+"""The durable inbox: messages in, jobs out, one worker a conversation.
+
+Every method is (part of) one transaction. A conversation is handled by whoever holds its lease;
+each claim raises the fence, and every write that follows from a claim checks it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import sqlalchemy as sa
+
+from adapters.contract import MessageIn, PostRef
+from agent_service.contract import PROMPT_LIMIT, Asker, Limits, QuotedText, TurnRequest
+from bridge.conversations import places
+from bridge.engine.job import MESSAGE, Job, Lease, LeaseLost
+from bridge.people import access
+from bridge.store.database import Database
+from bridge.store.schema import conversation, is_open, is_ready, message, post, seen
+
+LEASE_SECONDS = 10.0
+
+
+class Inbox:
+    """What one bridge process does with messages and leases."""
+
+    def __init__(self, db: Database, node: str, platforms: Sequence[str], seconds: int) -> None:
+        """`seconds` is the limit of a turn. Only conversations of `platforms` are claimed."""
+        self._db = db
+        self._node = node
+        self._platforms = list(platforms)
+        self._seconds = seconds
+
+    def submit(
+        self, con: sa.Connection, said: MessageIn, problem: str, claim: bool
+    ) -> tuple[bool, Job | None, bool]:
+        """(new, job, behind): stored unless any of its keys was seen; with `claim`, taken at once
+        if nobody handles the conversation; `behind` says that something is before it."""
+        sender = access.meet(con, self._db, said.sender)
+        if not self._unseen(con, said):
+            return False, None, False
+        owner = sender.id if sender is not None and not access.refusal(sender) else None
+        row = places.open_or_create(
+            con, self._db, said.address, owner=owner, title=said.text, arriving=1
+        )
+        made = con.scalar(
+            message.insert()
+            .values(
+                conversation=row.id,
+                order=said.order,
+                payload=MESSAGE.dump_python(said, mode="json"),
+                status="queued",
+                turn_id=access.mint("t"),
+                agent_conversation=row.agent_conversation,
+                after_seq=0,
+                stop_asked=False,
+                state={"problem": problem} if problem else {},
+                received_at=self._db.now,
+            )
+            .returning(message.c.id)
+        )
+        con.execute(
+            seen.update()
+            .where(seen.c.key.in_([message_key(said, key) for key in said.keys]))
+            .values(message=made)
+        )
+        behind = row.pending > 1
+        if claim and row.idle and not behind:
+            fence = self._claim(con, row.id)
+            return True, self.take(con, Lease(row.id, fence)), False
+        return True, None, behind
+
+    def _unseen(self, con: sa.Connection, said: MessageIn) -> bool:
+        return remember(con, self._db, [message_key(said, key) for key in said.keys])
+
+    def _claim(self, con: sa.Connection, conversation_id: str) -> int:
+        fence: int = con.execute(
+            conversation.update()
+            .where(conversation.c.id == conversation_id)
+            .values(
+                lease_owner=self._node,
+                fence=conversation.c.fence + 1,
+                lease_until=self._db.now + LEASE_SECONDS,
+            )
+            .returning(conversation.c.fence)
+        ).scalar_one()
+        return fence
+
+    def pick(self, con: sa.Connection, most: int) -> list[Lease]:
+        """Claim conversations that have something to do, the longest ready first."""
+        ready = (
+            sa.select(conversation.c.id)
+            .where(
+                is_ready,
+                conversation.c.lease_until < self._db.now,
+                conversation.c.platform.in_(self._platforms),
+            )
+            .order_by(conversation.c.ready_at)
+            .limit(most)
+            .with_for_update(skip_locked=True)
+        )
+        return [Lease(key, self._claim(con, key)) for key in con.scalars(ready).all()]
+
+    def renew(self, con: sa.Connection) -> set[Lease]:
+        """Keep this process's leases; returns those it still has."""
+        rows = con.execute(
+            conversation.update()
+            .where(conversation.c.lease_owner == self._node, conversation.c.lease_until > 0)
+            .values(lease_until=self._db.now + LEASE_SECONDS)
+            .returning(conversation.c.id, conversation.c.fence)
+        ).all()
+        return {Lease(*row) for row in rows}
+
+    def take_back(self, con: sa.Connection) -> None:
+        """At start: what an earlier process of this database held is free again, and what waited
+        is looked at once, for what happened meanwhile."""
+        con.execute(
+            conversation.update()
+            .where(conversation.c.lease_until > 0)
+            .values(lease_until=0.0, lease_owner=None)
+        )
+        con.execute(
+            conversation.update()
+            .where(conversation.c.waiting_turn.is_not(None))
+            .values(waiting_turn=None)
+        )
+
+    def take(self, con: sa.Connection, lease: Lease) -> Job | None:
+        """The next message of a claimed conversation; None gives the lease back."""
+        home = self._held(con, lease)
+        row = con.execute(
+            sa.select(message)
+            .where(message.c.conversation == lease.conversation, is_open)
+            .order_by(
+                sa.case((message.c.status == "queued", 1), else_=0),
+                message.c.order,
+                message.c.id,
+            )
+            .limit(1)
+        ).first()
+        if row is None:
+            self._let_go(con, lease, pending=0)
+            return None
+        return self._job(con, lease, home, row)
+
+    def _job(self, con: sa.Connection, lease: Lease, home: Any, row: Any) -> Job:
+        said = MESSAGE.validate_python(row.payload)
+        resumed = row.status != "queued"
+        problem, private, request = row.state.get("problem", ""), False, row.request
+        if not resumed:
+            sender = access.find(con, said.sender.identity)
+            if refused := access.refusal(sender):
+                problem, private = refused, True
+            elif sender and home.owner != sender.id:
+                problem, private = places.NOT_YOURS, True
+            elif sender and not problem:
+                request = self._request(said, row.agent_conversation, sender)
+            state = {"problem": problem, "private": private} if problem else row.state
+            con.execute(
+                message.update()
+                .where(message.c.id == row.id)
+                .values(status="running", request=request, state=state)
+            )
+        elif row.status == "waiting":
+            con.execute(message.update().where(message.c.id == row.id).values(status="running"))
+        return Job(
+            lease=lease,
+            message=row.id,
+            turn_id=row.turn_id,
+            at=places.address_of(home),
+            said=said,
+            request=request or {},
+            problem=problem,
+            private=private or bool(row.state.get("private")),
+            resumed=resumed,
+            after_seq=row.after_seq,
+            stop_asked=row.stop_asked,
+            posts=self._posts(con, row.id) if resumed else {},
+        )
+
+    def _request(self, said: MessageIn, agent: str, asker: access.Person) -> dict[str, Any]:
+        made = TurnRequest(
+            conversation=agent,
+            workspace=asker.workspace,
+            prompt=said.text,
+            asker=Asker(person=asker.id, name=said.sender.name),
+            quotes=tuple(QuotedText(q.author, q.text) for q in said.quotes),
+            limits=replace(Limits(), seconds=self._seconds),
+        )
+        return asdict(made)
+
+    def _posts(self, con: sa.Connection, message_id: int) -> dict[str, PostRef]:
+        rows = con.execute(sa.select(post.c.key, post.c.ref).where(post.c.message == message_id))
+        return {key: PostRef(ref) for key, ref in rows}
+
+    def finish(
+        self, con: sa.Connection, job: Job, status: str, more: bool
+    ) -> tuple[bool, Job | None]:
+        """(left, next): the message is dealt with. With `more` the next one is taken. None gives
+        the lease back; `left` says whether there is a next one."""
+        self._held(con, job.lease)
+        con.execute(
+            message.update()
+            .where(message.c.id == job.message)
+            .values(status=status, done_at=self._db.now)
+        )
+        left = con.execute(
+            conversation.update()
+            .where(conversation.c.id == job.lease.conversation)
+            .values(pending=conversation.c.pending - 1, last_active=self._db.now)
+            .returning(conversation.c.pending)
+        ).scalar_one()
+        if more:
+            following = self.take(con, job.lease)
+            return following is not None, following
+        self._let_go(con, job.lease)
+        return left > 0, None
+
+    def wait(self, con: sa.Connection, job: Job, seq: int) -> None:
+        """The turn waits for a decision since event `seq`: nobody needs to hold it."""
+        self._held(con, job.lease)
+        con.execute(
+            message.update()
+            .where(message.c.id == job.message)
+            .values(status="waiting", after_seq=seq)
+        )
+        self._let_go(con, job.lease, waiting_turn=job.turn_id)
+
+    def wake(self, con: sa.Connection, turn_id: str) -> bool:
+        """A waiting turn went on: somebody may claim its conversation. False if none waited."""
+        done = con.execute(
+            conversation.update()
+            .where(conversation.c.waiting_turn == turn_id)
+            .values(waiting_turn=None, ready_at=self._db.now)
+        )
+        return done.rowcount > 0
+
+    def release(self, con: sa.Connection, lease: Lease) -> None:
+        """Give a lease back without having finished; harmless when it is lost."""
+        con.execute(
+            conversation.update()
+            .where(
+                conversation.c.id == lease.conversation,
+                conversation.c.fence == lease.fence,
+                conversation.c.lease_owner == self._node,
+            )
+            .values(lease_until=0.0, lease_owner=None)
+        )
+
+    def _held(self, con: sa.Connection, lease: Lease) -> Any:
+        home = con.execute(
+            sa.select(conversation).where(conversation.c.id == lease.conversation).with_for_update()
+        ).one()
+        if home.fence != lease.fence or home.lease_owner != self._node:
+            raise LeaseLost(lease.conversation)
+        return home
+
+    def _let_go(self, con: sa.Connection, lease: Lease, **values: Any) -> None:
+        con.execute(
+            conversation.update()
+            .where(conversation.c.id == lease.conversation)
+            .values(lease_until=0.0, lease_owner=None, ready_at=self._db.now, **values)
+        )
+
+
+def remember(con: sa.Connection, db: Database, keys: Sequence[str]) -> bool:
+    """Whether none of the keys was there before; they all are now."""
+    new = True
+    for key in sorted(set(keys)):
+        row = db.insert(seen).values(key=key, at=db.now).on_conflict_do_nothing()
+        new &= con.execute(row).rowcount > 0
+    return new
+
+
+def message_key(said: MessageIn, key: str) -> str:
+    """A platform's key as it is stored: platforms and kinds of event do not share theirs."""
+    return f"{said.address.platform}:message:{key}"
+
+
+def problem_with(said: MessageIn) -> tuple[MessageIn, str]:
+    """(the message as it can be stored, what is wrong with it in words for the sender)."""
+    try:
+        said.text.encode()
+        said.sender.name.encode()
+        for quote in said.quotes:
+            f"{quote.author}{quote.text}".encode()
+    except UnicodeEncodeError:
+        bare = replace(
+            said,
+            text=_repaired(said.text),
+            sender=replace(said.sender, name=_repaired(said.sender.name)),
+            quotes=(),
+        )
+        return bare, "That message is not valid text (broken UTF-8). Please send it again."
+    size = len(said.text) + sum(len(q.text) + len(q.author) for q in said.quotes)
+    if size > PROMPT_LIMIT:
+        bare = replace(said, text=said.text[:1000], quotes=())
+        return bare, (
+            f"That message has {size:,} characters; {PROMPT_LIMIT:,} are the most the agent takes. "
+            "Please shorten it, or send the long part as a file."
+        )
+    if not said.text.strip():
+        if said.attachments:
+            return said, "Files cannot be passed on to the agent yet. Please send text."
+        return said, "That message is empty. Please write what the agent should do."
+    return said, ""
+
+
+def _repaired(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()

@@ -1,0 +1,250 @@
+"""One message through the agent service, shown where it was asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import asdict, dataclass, replace
+from typing import Literal, Protocol
+
+import structlog
+
+from adapters.contract import Adapter, Choice, MessageOut
+from agent_service.contract import Decision, TurnView, errors, events
+from agent_service.contract.events import DecisionRequested, TurnFinished, TurnWaiting
+from bridge.agent_client import TRANSIENT, AgentClient, Patience, Unreached
+from bridge.engine.delivery import Delivery
+from bridge.engine.job import Job
+from bridge.engine.statusline import Mark, StatusLines
+
+log = structlog.get_logger()
+
+THINKING = "Thinking…"
+UNREACHABLE = "The agent service is not reachable; trying again."
+REACHABLE = "The agent service was not reachable for a while; it is again."
+
+
+class Presentation(Protocol):
+    """How a turn's events look as posts (`bridge.present.turn.TurnPresentation`)."""
+
+    def apply(self, event: events.Event) -> None: ...
+
+    def posts(self) -> list[tuple[str, MessageOut]]:
+        """(suffix of the key, post) in order; posts are only ever appended."""
+        ...
+
+    def status(self) -> str: ...
+
+
+Present = Callable[[int], Presentation]
+"""Makes a presentation for posts of at most so many characters."""
+RememberDecision = Callable[[Job, Decision], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The message is dealt with: done, failed or cancelled."""
+
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """The turn waits for a decision since event `seq`."""
+
+    seq: int
+
+
+class TurnRun:
+    """A turn from its request to its end or its next wait. Run again after a crash, it shows
+    the same posts by the same keys: nothing is lost and nothing doubled."""
+
+    def __init__(
+        self,
+        job: Job,
+        *,
+        client: AgentClient,
+        adapter: Adapter,
+        delivery: Delivery,
+        present: Present,
+        lines: StatusLines,
+        remember: RememberDecision,
+        patience: float,
+    ) -> None:
+        self.job = job
+        self._client = client
+        self._adapter = adapter
+        self._delivery = delivery
+        self._presentation = present(adapter.caps.text_limit)
+        self._lines = lines
+        self._remember = remember
+        self._patience_limit = patience
+        self._stop_asked = job.stop_asked
+        self._accepted = False
+        self._interrupting: asyncio.Task[None] | None = None
+
+    async def agent(self) -> Ended | Waits:
+        """The part that needs the agent. Returns as soon as the agent is through; what is still
+        to be shown is in the delivery."""
+        try:
+            return await self._agent()
+        except errors.NotFound:
+            self._say_failed(
+                "The agent service does not know this turn any more: it was interrupted.",
+                "Retry asks it again from the start.",
+            )
+        except errors.ServiceError as error:
+            log.warning("turn failed", code=error.code, error=str(error))
+            self._say_failed(error.message, error.remedy)
+        finally:
+            if self._interrupting is not None:
+                self._interrupting.cancel()
+                await asyncio.gather(self._interrupting, return_exceptions=True)
+        return Ended("failed")
+
+    def stop(self) -> None:
+        """Interrupt it, at once or as soon as the agent service knows of it. The row says so
+        already: a crash does not forget it."""
+        self._stop_asked = True
+        if self._accepted and self._interrupting is None:
+            self._interrupting = asyncio.create_task(self._interrupt())
+
+    async def _agent(self) -> Ended | Waits:
+        job = self.job
+        if job.problem:
+            return self._refuse()
+        self._mark("working")
+        self._lines.show(self._adapter, job.at, THINKING)
+        view = await self._put()
+        if view is None:
+            self._say("stopped", "Stopped before the agent service had it.", "notice")
+            return Ended("cancelled")
+        self._accepted = True
+        if view.state == "waiting" and view.last_seq <= job.after_seq and not self._stop_asked:
+            return Waits(job.after_seq)
+        if self._stop_asked:
+            self.stop()
+        stream = self._client.events(job.turn_id, through=job.after_seq, patience=self._patience())
+        async with aclosing(stream) as numbered_events:
+            async for numbered in numbered_events:
+                event = numbered.event
+                await self._show(event)
+                if isinstance(event, TurnFinished):
+                    return self._finished(event)
+                if isinstance(event, TurnWaiting) and numbered.seq > job.after_seq:
+                    return Waits(numbered.seq)
+        raise errors.Unavailable("The agent service ended the turn without saying how.")
+
+    def _refuse(self) -> Ended:
+        said = self.job.said
+        self._delivery.show(
+            f"{self.job.turn_id}.refused",
+            MessageOut(
+                self.job.problem,
+                tone="notice" if self.job.private else "error",
+                only_for=said.sender.identity if self.job.private else None,
+            ),
+        )
+        self._mark("failed")
+        return Ended("failed")
+
+    async def _put(self) -> TurnView | None:
+        """The turn's view, or None when it was stopped while nothing had been sent."""
+        patience = self._patience()
+        untouched = not self.job.resumed
+        while True:
+            if self._stop_asked and untouched:
+                return None
+            try:
+                view = await self._client.put_turn(self.job.turn_id, self.job.request)
+            except TRANSIENT as error:
+                untouched = untouched and isinstance(error, Unreached)
+                await patience.trouble(error)
+            else:
+                patience.well()
+                return view
+
+    async def _show(self, event: events.Event) -> None:
+        if isinstance(event, DecisionRequested):
+            # Before its buttons are there: a click must find it.
+            await self._remember(self.job, event.decision)
+        self._presentation.apply(event)
+        if isinstance(event, TurnFinished):
+            return
+        self._show_posts(())
+        if status := self._presentation.status():
+            self._lines.show(self._adapter, self.job.at, status)
+
+    def _show_posts(self, choices_at_end: tuple[Choice, ...]) -> None:
+        posts = self._presentation.posts()
+        for place, (suffix, post) in enumerate(posts, 1):
+            if place == len(posts) and choices_at_end:
+                post = replace(post, choices=(*post.choices, *choices_at_end))
+            self._delivery.show(f"{self.job.turn_id}.{suffix}", post)
+
+    def _finished(self, event: TurnFinished) -> Ended:
+        stopped = event.outcome == "interrupted" and event.reason != "interrupted"
+        again = event.outcome in ("failed", "timed_out") or (
+            event.outcome == "interrupted" and not stopped
+        )
+        self._show_posts((self._retry(),) if again else ())
+        if event.outcome == "completed":
+            self._mark("done")
+            return Ended("done")
+        self._mark("failed")
+        return Ended("cancelled" if stopped else "failed")
+
+    def _say_failed(self, message: str, remedy: str) -> None:
+        text = f"{message}\n\n{remedy}".strip()
+        self._say("failed", text, "error", (self._retry(),))
+        self._mark("failed")
+
+    def say_broken(self) -> Ended:
+        """Tell the person that the bridge itself failed at this message."""
+        self._say_failed("Something went wrong inside the bridge; its log says what.", "")
+        return Ended("failed")
+
+    def _say(
+        self,
+        suffix: str,
+        text: str,
+        tone: Literal["notice", "error"],
+        choices: tuple[Choice, ...] = (),
+    ) -> None:
+        self._delivery.show(
+            f"{self.job.turn_id}.{suffix}", MessageOut(text, tone=tone, choices=choices)
+        )
+
+    def _retry(self) -> Choice:
+        return Choice(f"retry:{self.job.message}", "Retry", "primary")
+
+    def _patience(self) -> Patience:
+        return Patience(
+            self._patience_limit,
+            tell=lambda: self._say("unreachable", UNREACHABLE, "notice"),
+            tell_well=lambda: self._say("unreachable", REACHABLE, "notice"),
+        )
+
+    def _mark(self, mark: Mark) -> None:
+        said = self.job.said
+        if said.keys:
+            self._lines.mark(self._adapter, self.job.at, said.keys[0], mark)
+
+    async def _interrupt(self) -> None:
+        patience = Patience(self._patience_limit)
+        while True:
+            try:
+                await self._client.interrupt(self.job.turn_id)
+            except TRANSIENT as error:
+                await patience.trouble(error)
+            except errors.ServiceError as error:
+                log.info("interrupt refused", error=str(error))
+                return
+            else:
+                return
+
+
+def shown_decision(decision: Decision) -> dict[str, object]:
+    """A decision as it is kept for its buttons."""
+    return asdict(decision)

@@ -1,0 +1,161 @@
+"""What the bridge gives an adapter: the port's `Host`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+import structlog
+
+from adapters.contract import (
+    ActionIn,
+    CommandIn,
+    ConversationView,
+    Identity,
+    Inbound,
+    Lifecycle,
+    MessageIn,
+    MessageOut,
+    NotStored,
+    Receipt,
+)
+from agent_service.contract import errors
+from bridge.agent_client import AgentClient
+from bridge.conversations import commands, places
+from bridge.engine.clicks import Clicks, stop_message
+from bridge.engine.inbox import problem_with, remember
+from bridge.engine.job import MESSAGE
+from bridge.engine.worker import Workers
+from bridge.people import access
+from bridge.store.database import Database
+from bridge.store.schema import message, seen
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+
+class BridgeHost:
+    """Implements `adapters.contract.Host` for every adapter of this process."""
+
+    def __init__(self, db: Database, workers: Workers, clicks: Clicks, client: AgentClient) -> None:
+        self._db = db
+        self._workers = workers
+        self._clicks = clicks
+        self._client = client
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def submit(self, inbound: Inbound) -> Receipt:
+        """See the port. A caller that is cancelled leaves a stored message in good hands."""
+        task = self._spawn(self._submit(inbound))
+        try:
+            return await asyncio.shield(task)
+        except (NotStored, asyncio.CancelledError):
+            raise
+        except Exception as error:
+            log.exception("not stored")
+            raise NotStored("The bridge could not store it; its log says why.") from error
+
+    async def conversations(self, who: Identity) -> Sequence[ConversationView]:
+        """This person's conversations, the last active first; empty for a stranger."""
+
+        def fn(con: sa.Connection) -> list[ConversationView]:
+            person = access.find(con, who)
+            if person is None or access.refusal(person):
+                return []
+            return places.of_person(con, person.id)
+
+        return await self._db.tx(fn, durable=False)
+
+    async def stop(self) -> None:
+        """After the adapters: nothing of an earlier call is left running."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _submit(self, inbound: Inbound) -> Receipt:
+        if isinstance(inbound, MessageIn):
+            said, problem = problem_with(inbound)
+            new = await self._workers.submit(said, problem)
+            return Receipt("stored" if new else "duplicate")
+        if isinstance(inbound, ActionIn):
+            new = await self._clicks.submit(inbound)
+            return Receipt("stored" if new else "duplicate")
+        if isinstance(inbound, CommandIn):
+            return await self._command(inbound)
+        return await self._lifecycle(inbound)
+
+    async def _command(self, command: CommandIn) -> Receipt:
+        def fn(con: sa.Connection) -> commands.Reply | None:
+            keys = [f"{command.address.platform}:command:{key}" for key in command.keys]
+            if not remember(con, self._db, keys):
+                return None
+            return commands.run(con, self._db, command, stop_message)
+
+        reply = await self._db.tx(fn)
+        if reply is None:
+            return Receipt("duplicate")
+        if reply.stopped is not None:
+            self._workers.stop_turn(reply.stopped)
+        only_for = command.sender.identity
+        return Receipt("stored", MessageOut(reply.text, only_for=only_for, tone="notice"))
+
+    async def _lifecycle(self, event: Lifecycle) -> Receipt:
+        if event.kind == "opened":
+            self._spawn(self._warm(event))
+            return Receipt("stored")
+        if event.kind in ("edited", "deleted"):
+            changed = await self._db.tx(self._change, event)
+            return Receipt("stored" if changed else "ignored")
+        return Receipt("ignored")
+
+    def _change(self, con: sa.Connection, event: Lifecycle) -> bool:
+        """A message that nobody has taken yet becomes what its sender made of it."""
+        key = f"{event.address.platform}:message:{event.key}"
+        row = con.execute(
+            sa.select(message)
+            .join(seen, seen.c.message == message.c.id)
+            .where(seen.c.key == key, message.c.status == "queued")
+        ).first()
+        if row is None:
+            return False
+        said = MESSAGE.validate_python(row.payload)
+        if said.address != event.address or said.sender.identity != event.sender.identity:
+            return False
+        if event.kind == "deleted":
+            return stop_message(con, self._db, row)
+        changed, problem = problem_with(replace(said, text=event.text))
+        con.execute(
+            message.update()
+            .where(message.c.id == row.id)
+            .values(
+                payload=MESSAGE.dump_python(changed, mode="json"),
+                state={"problem": problem} if problem else {},
+            )
+        )
+        return True
+
+    async def _warm(self, event: Lifecycle) -> None:
+        def fn(con: sa.Connection) -> tuple[str, str] | None:
+            who = access.find(con, event.sender.identity)
+            home = places.find(con, event.address)
+            if who is None or home is None or access.refusal(who) or home.owner != who.id:
+                return None
+            return home.agent_conversation, who.workspace
+
+        try:
+            known = await self._db.tx(fn, durable=False)
+            if known is not None:
+                await self._client.warm(*known)
+        except errors.ServiceError as error:
+            log.info("not warmed", error=str(error))
+        except Exception:
+            log.exception("not warmed")
+
+    def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task

@@ -1,0 +1,235 @@
+"""The bridge as one running thing: everything wired, started and stopped in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+import sqlalchemy as sa
+import structlog
+from aiohttp import web
+
+from adapters.contract import Adapter, DeliveryError, Plugin, SetupInvalid
+from bridge import plugins
+from bridge.agent_client import AgentClient
+from bridge.engine.clicks import Clicks
+from bridge.engine.feed import Feed
+from bridge.engine.inbox import Inbox
+from bridge.engine.statusline import StatusLines
+from bridge.engine.turn import Present
+from bridge.engine.worker import Workers
+from bridge.host import BridgeHost
+from bridge.http_api import health
+from bridge.http_api.health import Part
+from bridge.people.access import mint
+from bridge.settings import BridgeSettings, SettingsInvalid, read_signing_keys
+from bridge.store.database import Database
+from bridge.store.errors import StoreFull
+from bridge.store.migrate import migrate
+from bridge.store.schema import click, seen
+
+log = structlog.get_logger()
+
+DRAIN_SECONDS = 4.0
+REMEMBER_DAYS = 30
+"""How long a delivery key is known. Platforms deliver again within hours, at most days."""
+
+
+class Bridge:
+    """One bridge process. `await start()`, then `await stop()`; or `await run()` for both."""
+
+    def __init__(
+        self,
+        settings: BridgeSettings,
+        *,
+        given: Sequence[Plugin] = (),
+        adapter_settings: Mapping[str, Mapping[str, str]] | None = None,
+        present: Present | None = None,
+        drain_seconds: float = DRAIN_SECONDS,
+    ) -> None:
+        """`given` plugins need no entry point; `adapter_settings` replaces the environment for
+        the adapters it names. Raises `SettingsInvalid` or `PluginInvalid`; opens nothing."""
+        keys = read_signing_keys(settings.signing_keys_file)
+        self.settings = settings
+        self._drain_seconds = drain_seconds
+        self.adapters: dict[str, Adapter] = {}
+        for plugin in plugins.load(settings.adapters, given):
+            values = plugins.settings_of(plugin, (adapter_settings or {}).get(plugin.name))
+            self.adapters[plugin.name] = plugins.make(
+                plugin, values, settings.home, settings.run_dir
+            )
+        try:
+            self.client = AgentClient(settings.agent_socket, keys)
+        except ValueError as error:
+            raise SettingsInvalid(f"BRIDGE_SIGNING_KEYS_FILE: {error}.") from None
+        self.db = Database(settings.database_url)
+        self._lines = StatusLines()
+        self._troubles: dict[str, DeliveryError] = {}
+        self._failed: dict[str, str] = {}
+        inbox = Inbox(self.db, mint("n"), settings.adapters, settings.bridge_turn_seconds)
+        patience = settings.bridge_agent_patience_seconds
+        self._workers = Workers(
+            self.db,
+            inbox,
+            self.client,
+            self.adapters,
+            present=present or _default_present(),
+            lines=self._lines,
+            report=self._heard,
+            concurrency=settings.bridge_concurrency,
+            patience=patience,
+        )
+        self._clicks = Clicks(
+            self.db,
+            self.client,
+            self._workers,
+            self.adapters,
+            report=self._heard,
+            patience=patience,
+        )
+        self._feed = Feed(self.db, self.client, self._workers)
+        self.host = BridgeHost(self.db, self._workers, self._clicks, self.client)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._runner: web.AppRunner | None = None
+        self._over = asyncio.Event()
+        self.address: tuple[str, int] | None = None
+        """Where HTTP is served, once started."""
+
+    async def start(self) -> None:
+        """Everything up. Raises `StoreUnusable`, `StoreFull` or `SettingsInvalid`, with nothing
+        left running."""
+        await asyncio.to_thread(migrate, self.settings.database_url)
+        await self.db.open()
+        try:
+            await self._listen()
+            await self._workers.start()
+            await self._clicks.start()
+        except BaseException:
+            await self.stop()
+            raise
+        self._tasks = [asyncio.create_task(self._feed.run()), asyncio.create_task(self._forget())]
+        self._tasks += [asyncio.create_task(self._serve(a)) for a in self.adapters.values()]
+        log.info("bridge started", adapters=list(self.adapters), home=str(self.settings.home))
+
+    async def stop(self) -> None:
+        """Within 5 s: nothing new is taken, running turns get a moment, the rest is left as a
+        crash would leave it and goes on at the next start. Harmless to repeat."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+        await self._workers.stop(self._drain_seconds)
+        await self._clicks.stop()
+        await self.host.stop()
+        await self._lines.close()
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+        await self.client.close()
+        await self.db.close()
+        self._over.set()
+
+    async def run(self) -> None:
+        """Start, serve until `finish` is called or an adapter cannot go on, stop."""
+        await self.start()
+        try:
+            await self._over.wait()
+        finally:
+            await self.stop()
+        if self._failed:
+            raise plugins.PluginInvalid("\n".join(self._failed.values()))
+
+    def finish(self) -> None:
+        """Let `run` stop and return."""
+        self._over.set()
+
+    async def _serve(self, adapter: Adapter) -> None:
+        pause = 0.5
+        while True:
+            try:
+                await adapter.run(self.host)
+                log.error("adapter ended by itself, starting it again", adapter=adapter.name)
+            except SetupInvalid as error:
+                self._failed[adapter.name] = f"Adapter {adapter.name}: {error} {error.remedy}"
+                log.error("adapter refused", adapter=adapter.name, error=str(error))
+                self._over.set()
+                return
+            except Exception:
+                log.exception("adapter failed, starting it again", adapter=adapter.name)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 30.0)
+
+    async def _listen(self) -> None:
+        where = self.settings.listen
+        if where is None:
+            return
+        app = web.Application()
+        checks: dict[str, health.Check] = {"store": self._store_part, "agent": self._agent_part}
+        for adapter in self.adapters.values():
+            checks[f"adapter {adapter.name}"] = self._adapter_part(adapter)
+        health.init_app(app, checks)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, *where)
+        try:
+            await site.start()
+        except OSError as error:
+            raise SettingsInvalid(
+                f"BRIDGE_LISTEN: {self.settings.bridge_listen} cannot be used "
+                f"({error.strerror}); choose another host:port, or off."
+            ) from None
+        host, port = self._runner.addresses[0][:2]
+        self.address = (str(host), int(port))
+
+    async def _store_part(self) -> Part:
+        # A write: a full disk reads well.
+        beat = self.db.insert(seen).values(key="bridge:health", at=self.db.now)
+        write = beat.on_conflict_do_update(index_elements=[seen.c.key], set_={"at": self.db.now})
+        try:
+            await self.db.tx(lambda con: con.execute(write).rowcount, durable=False)
+        except StoreFull as error:
+            return Part("failed", str(error), error.remedy)
+        return Part("ok")
+
+    async def _agent_part(self) -> Part:
+        if await self.client.healthy():
+            return Part("ok")
+        return Part("failed", "The agent service does not answer.", "See `bascule doctor`.")
+
+    def _adapter_part(self, adapter: Adapter) -> health.Check:
+        async def check() -> Part:
+            if refused := self._failed.get(adapter.name):
+                return Part("failed", refused)
+            own = await adapter.health()
+            if own.state == "ok" and (trouble := self._troubles.get(adapter.name)):
+                return Part("degraded", str(trouble), trouble.remedy)
+            return Part(own.state, own.detail, own.remedy)
+
+        return check
+
+    def _heard(self, adapter: str, error: DeliveryError | None) -> None:
+        if error is None:
+            self._troubles.pop(adapter, None)
+        else:
+            self._troubles[adapter] = error
+
+    async def _forget(self) -> None:
+        """Once an hour: delivery keys and finished clicks that nobody will ask for again."""
+        oldest = self.db.now - REMEMBER_DAYS * 86_400.0
+
+        def fn(con: sa.Connection) -> None:
+            con.execute(seen.delete().where(seen.c.at < oldest))
+            con.execute(click.delete().where(click.c.at < oldest, click.c.status == "done"))
+
+        while True:
+            try:
+                await self.db.tx(fn, durable=False)
+            except StoreFull as error:
+                log.error("nothing forgotten", error=str(error), remedy=error.remedy)
+            await asyncio.sleep(3600)
+
+
+def _default_present() -> Present:
+    from bridge.present.turn import TurnPresentation
+
+    return TurnPresentation

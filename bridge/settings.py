@@ -1,0 +1,175 @@
+"""Settings of the bridge: a table with help text, read once at start.
+
+No other module reads the environment. A field's name is the variable's name in lower case.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class SettingsInvalid(Exception):
+    """One line for each setting that is wrong, by the name of its variable."""
+
+
+class BridgeSettings(BaseSettings):
+    """What an operator can set for the bridge. Adapters bring settings of their own."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", case_sensitive=False)
+
+    bascule_home: Path = Field(
+        default=Path("data"), description="Where the deployment keeps everything it owns."
+    )
+    bridge_database_url: str = Field(
+        default="",
+        description="SQLAlchemy URL of the bridge's database. "
+        "Default: SQLite at bridge/bridge.db in the home.",
+    )
+    bridge_adapters: str = Field(
+        default="console",
+        description="Chat platforms to run, separated by commas. Installed is not enabled.",
+    )
+    bridge_agent_socket: Path | None = Field(
+        default=None,
+        description="Unix socket of the agent service. Default: run/agent.sock in the home.",
+    )
+    bridge_signing_keys_file: Path | None = Field(
+        default=None,
+        description="Keys the bridge signs its calls with, one a line, oldest to newest; nobody "
+        "else may be able to read the file. Default: secrets/bridge.keys in the home.",
+    )
+    bridge_listen: str = Field(
+        default="127.0.0.1:8480",
+        description="host:port of the bridge's HTTP interface (/healthz), or off.",
+    )
+    bridge_concurrency: int = Field(
+        default=50, ge=1, le=10_000, description="Turns that may be in progress at once."
+    )
+    bridge_turn_seconds: int = Field(
+        default=1800,
+        ge=1,
+        le=86_400,
+        description="Seconds a turn may run; waiting for a decision does not count.",
+    )
+    bridge_agent_patience_seconds: float = Field(
+        default=120,
+        gt=0,
+        le=86_400,
+        description="Seconds to try again while the agent service is unreachable, before the "
+        "person is offered a Retry.",
+    )
+    log_format: Literal["auto", "human", "json"] = Field(
+        default="auto", description="How logs look; auto is human on a terminal, JSON elsewhere."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="The least urgent log line that is written."
+    )
+
+    @field_validator("bridge_adapters")
+    @classmethod
+    def _some_adapter(cls, value: str) -> str:
+        if not any(part.strip() for part in value.split(",")):
+            raise ValueError("names no adapter; console is the one that needs no account")
+        return value
+
+    @field_validator("bridge_listen")
+    @classmethod
+    def _host_and_port(cls, value: str) -> str:
+        if value == "off":
+            return value
+        host, _, port = value.rpartition(":")
+        if not host or not port.isdecimal() or int(port) > 65_535:
+            raise ValueError("is neither host:port nor off")
+        return value
+
+    @property
+    def home(self) -> Path:
+        return self.bascule_home.absolute()
+
+    @property
+    def run_dir(self) -> Path:
+        """Where sockets are."""
+        return self.home / "run"
+
+    @property
+    def agent_socket(self) -> Path:
+        return self.bridge_agent_socket or self.run_dir / "agent.sock"
+
+    @property
+    def signing_keys_file(self) -> Path:
+        return self.bridge_signing_keys_file or self.home / "secrets" / "bridge.keys"
+
+    @property
+    def database_url(self) -> str:
+        return self.bridge_database_url or f"sqlite:///{self.home / 'bridge' / 'bridge.db'}"
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """Names of the enabled adapters, each once, in the order given."""
+        names = (part.strip() for part in self.bridge_adapters.split(","))
+        return tuple(dict.fromkeys(name for name in names if name))
+
+    @property
+    def listen(self) -> tuple[str, int] | None:
+        """Where to serve HTTP; None when it is off."""
+        if self.bridge_listen == "off":
+            return None
+        host, _, port = self.bridge_listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
+
+def load(environ: Mapping[str, str] | None = None) -> BridgeSettings:
+    """The settings from the environment and `.env`. Raises `SettingsInvalid`.
+
+    A variable that looks like a misspelt one of ours is a mistake and not ignored.
+    """
+    problems = _misspelt(os.environ if environ is None else environ)
+    try:
+        settings = BridgeSettings()
+    except ValidationError as error:
+        problems += [
+            f"{str(problem['loc'][0]).upper()}: {problem['msg'].removeprefix('Value error, ')}"
+            for problem in error.errors(include_input=False, include_url=False)
+        ]
+    if problems:
+        raise SettingsInvalid("\n".join(problems))
+    return settings
+
+
+def _misspelt(environ: Mapping[str, str]) -> list[str]:
+    known = [name.upper() for name in BridgeSettings.model_fields]
+    problems = []
+    for name in environ:
+        if name.startswith("BRIDGE_") and name not in known:
+            near = difflib.get_close_matches(name, known, 1, cutoff=0.85)
+            if near:
+                problems.append(f"{name}: there is no such setting; did you mean {near[0]}?")
+    return problems
+
+
+def read_signing_keys(path: Path) -> list[str]:
+    """The signing keys in a file, oldest to newest. Raises `SettingsInvalid`."""
+    name = "BRIDGE_SIGNING_KEYS_FILE"
+    try:
+        mode = path.stat().st_mode
+        keys = [line.strip() for line in path.read_text("ascii").splitlines() if line.strip()]
+    except OSError as error:
+        why = os.strerror(error.errno or 0)
+        raise SettingsInvalid(
+            f"{name}: {path} cannot be read ({why}); `bascule up` makes it on its first run."
+        ) from None
+    except ValueError:
+        raise SettingsInvalid(f"{name}: {path} holds something else than keys.") from None
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise SettingsInvalid(f"{name}: others may read {path}; run: chmod 600 {path}")
+    if not keys:
+        raise SettingsInvalid(f"{name}: {path} holds no key.")
+    return keys

@@ -1,0 +1,1 @@
+"""The bridge's tables of record and the transactions on them."""

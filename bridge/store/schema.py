@@ -1,0 +1,144 @@
+"""The bridge's tables. `migrations/` makes exactly these; a test compares them."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+Id = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
+person = sa.Table(
+    "person",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("workspace", sa.Text, nullable=False, unique=True),
+    sa.Column("created_at", sa.Double, nullable=False),
+)
+
+identity = sa.Table(
+    "identity",
+    metadata,
+    sa.Column("platform", sa.Text, primary_key=True),
+    sa.Column("tenant", sa.Text, primary_key=True),
+    sa.Column("user", sa.Text, primary_key=True),
+    sa.Column("person", sa.Text, sa.ForeignKey("person.id"), nullable=False),
+)
+
+conversation = sa.Table(
+    "conversation",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("platform", sa.Text, nullable=False),
+    sa.Column("tenant", sa.Text, nullable=False),
+    sa.Column("channel", sa.Text, nullable=False),
+    sa.Column("thread", sa.Text, nullable=False),
+    sa.Column("direct", sa.Boolean, nullable=False),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("owner", sa.Text, sa.ForeignKey("person.id")),
+    # What the agent service knows this conversation as; `new` mints another.
+    sa.Column("agent_conversation", sa.Text, nullable=False),
+    sa.Column("last_active", sa.Double, nullable=False),
+    # The lease: who handles it now, and until when. Each claim raises the fence.
+    sa.Column("pending", sa.Integer, nullable=False),
+    sa.Column("ready_at", sa.Double, nullable=False),
+    sa.Column("lease_owner", sa.Text),
+    sa.Column("fence", sa.Integer, nullable=False),
+    sa.Column("lease_until", sa.Double, nullable=False),
+    sa.Column("waiting_turn", sa.Text),
+    sa.UniqueConstraint("platform", "tenant", "channel", "thread", "direct"),
+)
+_ready = sa.and_(conversation.c.pending > 0, conversation.c.waiting_turn.is_(None))
+sa.Index(
+    "conversation_ready",
+    conversation.c.ready_at,
+    sqlite_where=_ready,
+    postgresql_where=_ready,
+)
+sa.Index("conversation_owner", conversation.c.owner, conversation.c.last_active)
+
+message = sa.Table(
+    "message",
+    metadata,
+    sa.Column("id", Id, primary_key=True, autoincrement=True),
+    sa.Column("conversation", sa.Text, sa.ForeignKey("conversation.id"), nullable=False),
+    sa.Column("order", sa.BigInteger, nullable=False),
+    sa.Column("payload", sa.JSON, nullable=False),
+    # queued, running, waiting, done, failed, cancelled
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("turn_id", sa.Text, nullable=False, unique=True),
+    sa.Column("agent_conversation", sa.Text, nullable=False),
+    # The body that was put, fixed when the message is first taken: a retry sends the same.
+    sa.Column("request", sa.JSON),
+    sa.Column("after_seq", sa.BigInteger, nullable=False),
+    sa.Column("stop_asked", sa.Boolean, nullable=False),
+    sa.Column("retried_by", Id),
+    sa.Column("state", sa.JSON, nullable=False),
+    sa.Column("received_at", sa.Double, nullable=False),
+    sa.Column("done_at", sa.Double),
+)
+OPEN = ("queued", "running", "waiting")
+_open = message.c.status.in_(OPEN)
+sa.Index(
+    "message_open",
+    message.c.conversation,
+    message.c.order,
+    message.c.id,
+    sqlite_where=_open,
+    postgresql_where=_open,
+)
+
+seen = sa.Table(
+    "seen",
+    metadata,
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("message", Id),
+    sa.Column("at", sa.Double, nullable=False),
+)
+sa.Index("seen_at", seen.c.at)
+
+click = sa.Table(
+    "click",
+    metadata,
+    sa.Column("id", Id, primary_key=True, autoincrement=True),
+    sa.Column("payload", sa.JSON, nullable=False),
+    # queued, done
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
+)
+_undone = click.c.status == "queued"
+sa.Index("click_queued", click.c.id, sqlite_where=_undone, postgresql_where=_undone)
+
+# Which turn asked what: a button names a decision, never a turn.
+decision = sa.Table(
+    "decision",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("message", Id, sa.ForeignKey("message.id"), nullable=False),
+    sa.Column("conversation", sa.Text, nullable=False),
+    sa.Column("turn_id", sa.Text, nullable=False),
+    sa.Column("shown", sa.JSON, nullable=False),
+)
+
+post = sa.Table(
+    "post",
+    metadata,
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("conversation", sa.Text, nullable=False),
+    sa.Column("message", Id),
+    sa.Column("ref", sa.Text, nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
+)
+sa.Index("post_message", post.c.message)
+
+cursor = sa.Table(
+    "cursor",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.BigInteger, nullable=False),
+)
+
+# Conditions with their values written out: with bound ones no partial index would be used.
+is_open = sa.text("message.status IN ('queued', 'running', 'waiting')")
+is_ready = sa.text("conversation.pending > 0 AND conversation.waiting_turn IS NULL")
