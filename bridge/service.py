@@ -22,6 +22,7 @@ from bridge.host import BridgeHost
 from bridge.http_api import health
 from bridge.http_api.health import Part
 from bridge.people.access import mint
+from bridge.present.turn import TurnPresentation
 from bridge.settings import BridgeSettings, SettingsInvalid, read_signing_keys
 from bridge.store.database import Database
 from bridge.store.errors import StoreFull
@@ -73,7 +74,7 @@ class Bridge:
             inbox,
             self.client,
             self.adapters,
-            present=present or _default_present(),
+            present=present or TurnPresentation,
             lines=self._lines,
             report=self._heard,
             concurrency=settings.bridge_concurrency,
@@ -227,9 +228,3 @@ class Bridge:
             except StoreFull as error:
                 log.error("nothing forgotten", error=str(error), remedy=error.remedy)
             await asyncio.sleep(3600)
-
-
-def _default_present() -> Present:
-    from bridge.present.turn import TurnPresentation
-
-    return TurnPresentation

@@ -27,6 +27,7 @@ log = structlog.get_logger()
 
 NOT_VALID = "This button is not valid any more."
 NOT_YOURS = "Only the person this conversation belongs to can use this button."
+NOTHING_CHOSEN = "Nothing was chosen or written: press the button again and fill in one of the two."
 RETRIED = "This was asked again already."
 ALREADY_OVER = "This is over already; there is nothing to stop."
 STATES = {
@@ -145,7 +146,7 @@ class Clicks:
             return refused
         answer = answer_of(verb, action.values, row.shown, person)
         if answer is None:
-            return NOT_VALID
+            return NOTHING_CHOSEN if verb == "answer" else NOT_VALID
         patience = Patience(self._patience)
         while True:
             try:

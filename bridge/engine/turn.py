@@ -83,6 +83,7 @@ class TurnRun:
         self._stop_asked = job.stop_asked
         self._accepted = False
         self._interrupting: asyncio.Task[None] | None = None
+        self._end_mark: Mark | None = None
 
     async def agent(self) -> Ended | Waits:
         """The part that needs the agent. Returns as soon as the agent is through; what is still
@@ -110,6 +111,11 @@ class TurnRun:
         if self._accepted and self._interrupting is None:
             self._interrupting = asyncio.create_task(self._interrupt())
 
+    def show_end(self) -> None:
+        """Mark the person's message, once all that was said about it is on the platform."""
+        if self._end_mark is not None:
+            self._mark(self._end_mark)
+
     async def _agent(self) -> Ended | Waits:
         job = self.job
         if job.problem:
@@ -119,6 +125,7 @@ class TurnRun:
         view = await self._put()
         if view is None:
             self._say("stopped", "Stopped before the agent service had it.", "notice")
+            self._end_mark = "failed"
             return Ended("cancelled")
         self._accepted = True
         if view.state == "waiting" and view.last_seq <= job.after_seq and not self._stop_asked:
@@ -146,7 +153,7 @@ class TurnRun:
                 only_for=said.sender.identity if self.job.private else None,
             ),
         )
-        self._mark("failed")
+        self._end_mark = "failed"
         return Ended("failed")
 
     async def _put(self) -> TurnView | None:
@@ -190,15 +197,15 @@ class TurnRun:
         )
         self._show_posts((self._retry(),) if again else ())
         if event.outcome == "completed":
-            self._mark("done")
+            self._end_mark = "done"
             return Ended("done")
-        self._mark("failed")
+        self._end_mark = "failed"
         return Ended("cancelled" if stopped else "failed")
 
     def _say_failed(self, message: str, remedy: str) -> None:
         text = f"{message}\n\n{remedy}".strip()
         self._say("failed", text, "error", (self._retry(),))
-        self._mark("failed")
+        self._end_mark = "failed"
 
     def say_broken(self) -> Ended:
         """Tell the person that the bridge itself failed at this message."""

@@ -225,6 +225,7 @@ class Workers:
             slot.give_back()
             await asyncio.sleep(0)  # whoever has waited longer for a slot comes first
             await delivery.flush()
+            run.show_end()
             if isinstance(end, Waits):
                 await self._wait(job, end.seq)
                 return None

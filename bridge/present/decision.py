@@ -1,0 +1,148 @@
+"""A decision as a card: what exactly would happen, and the buttons that answer it.
+
+What a button means is read back by `bridge.engine.answers`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from adapters.contract import Choice, Field, FileOut, MessageOut
+from agent_service.contract import Decision, Question
+from agent_service.contract.events import DecisionResolved
+
+MOST_BUTTONS = 5
+_ROOM_FOR_ENDING = 250
+_ENDINGS = {
+    "allowed": "✓ Allowed",
+    "denied": "✗ Denied",
+    "answered": "✓ Answered",
+    "expired": "✗ Nobody answered in time, so it counts as denied",
+    "cancelled": "✗ Withdrawn",
+}
+_NAMES = {"bash": "command.sh", "diff": "change.diff", "json": "call.json"}
+_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|<>~&@-])")
+
+
+def card(decision: Decision, limit: int) -> MessageOut:
+    """The question, whole: what is too long for a post of `limit` characters is a file with it."""
+    context = _context(decision)
+    body, files = _body(decision, limit - len(context) - _ROOM_FOR_ENDING)
+    choices = _CHOICES.get(decision.kind, _tool_choices)(decision)
+    return MessageOut(f"{body}\n\n{context}", choices=choices, files=files, tone="decision")
+
+
+def resolved(asked: MessageOut, event: DecisionResolved) -> MessageOut:
+    """The card once it is over: what was asked stays, the buttons go."""
+    ending = _ENDINGS.get(event.state, event.state)
+    if event.reason:
+        ending += f": {plain(event.reason, 80)}"
+    text = f"{asked.markdown}\n\n**{ending}**"
+    return replace(asked, markdown=text, choices=(), files=())
+
+
+def plain(text: str, limit: int = 300) -> str:
+    """Somebody's words on one line, without any meaning as Markdown; `…` where they were longer."""
+    line = " ".join(text.split())
+    line = line if len(line) <= limit else line[: limit - 1] + "…"
+    return _SPECIAL.sub(r"\\\1", line)
+
+
+def fenced(text: str, language: str = "") -> str:
+    """The text in a code block that it cannot end."""
+    longest = max((len(run) for run in re.findall(r"`{3,}", text)), default=2)
+    mark = "`" * (longest + 1)
+    return f"{mark}{language}\n{text}\n{mark}"
+
+
+def _body(decision: Decision, room: int) -> tuple[str, tuple[FileOut, ...]]:
+    name = _NAMES.get(decision.language, "whole.txt")
+    language = decision.language
+    if decision.kind == "question":
+        whole, head = _questions(decision.questions), "**The agent asks:**"
+    elif decision.kind == "plan":
+        whole, head, language, name = decision.shown, "**The agent has a plan:**", "", "plan.md"
+    elif decision.tool == "Bash":
+        whole, head = fenced(decision.shown, "bash"), "**May the agent run this?**"
+    else:
+        whole = fenced(decision.shown, language)
+        head = f"**May the agent do this?** {plain(decision.title or decision.tool)}"
+    if len(head) + 2 + len(whole) <= room:
+        return f"{head}\n\n{whole}", ()
+    text = whole if decision.kind == "question" else decision.shown
+    warning = f"⚠ This is only its beginning: **read {name} before you answer.**"
+    beginning = text[: max(room - len(head) - len(warning) - 50, 20)]
+    shown = fenced(beginning.replace("`", "ˋ"), language)
+    file = FileOut(name, "text/plain; charset=utf-8", text.encode("utf-8", "replace"))
+    return f"{head}\n\n{shown}\n\n{warning}", (file,)
+
+
+def _questions(questions: tuple[Question, ...]) -> str:
+    parts = []
+    for asked in questions:
+        lines = [f"**{plain(asked.question, 1000)}**"]
+        lines += [
+            f"- {plain(option.label)}: {plain(option.description)}"
+            for option in asked.options
+            if option.description
+        ]
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def _context(decision: Decision) -> str:
+    said = []
+    if decision.claim:
+        said.append(f"> It says: {plain(decision.claim, 200)}")
+    if decision.why:
+        said.append(f"> {plain(decision.why, 200)}")
+    if decision.expires_at:
+        until = datetime.fromtimestamp(decision.expires_at, UTC)
+        word = "is given up" if decision.kind == "question" else "counts as denied"
+        said.append(f"_Unanswered, it {word} on {until:%d %B at %H:%M} UTC._")
+    return "\n\n".join(said)
+
+
+def _tool_choices(decision: Decision) -> tuple[Choice, ...]:
+    return (
+        Choice(f"d:{decision.id}:allow", "Allow once", "primary", hint="this one call, as shown"),
+        Choice(f"d:{decision.id}:deny", "Deny", "danger"),
+        Choice(
+            f"d:{decision.id}:deny",
+            "Deny and say why",
+            form=(Field("reason", "What should it do instead?"),),
+        ),
+    )
+
+
+def _plan_choices(decision: Decision) -> tuple[Choice, ...]:
+    return (
+        Choice(f"d:{decision.id}:allow", "Approve", "primary", hint="it starts to work"),
+        Choice(
+            f"d:{decision.id}:deny",
+            "Keep planning",
+            form=(Field("reason", "What should be different?", required=False),),
+        ),
+    )
+
+
+def _question_choices(decision: Decision) -> tuple[Choice, ...]:
+    action = f"d:{decision.id}:answer"
+    first = decision.questions[0]
+    if len(decision.questions) == 1 and not first.many and len(first.options) <= MOST_BUTTONS:
+        buttons = [Choice(f"{action}.0.{n}", o.label) for n, o in enumerate(first.options)]
+        other = Choice(action, "Something else", form=(Field("q0", first.question),))
+    else:
+        fields: list[Field] = []
+        for number, asked in enumerate(decision.questions):
+            options = tuple((o.label, o.label) for o in asked.options)
+            menu = Field(f"q{number}", asked.question, options, asked.many, required=False)
+            fields += [menu, Field(f"q{number}.other", "Or in your words", required=False)]
+        buttons = []
+        other = Choice(action, "Answer", "primary", form=tuple(fields))
+    return (*buttons, other, Choice(f"d:{decision.id}:deny", "Do not answer"))
+
+
+_CHOICES = {"question": _question_choices, "plan": _plan_choices}

@@ -1,0 +1,196 @@
+"""A turn's events as posts: the answer in pieces, its steps, a card a decision, a word at its end.
+
+The same events give the same posts, deltas or not, and posts are only ever appended: after a
+crash the turn is presented again and every post finds itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from adapters.contract import MessageOut, Step
+from agent_service.contract import events
+from bridge.present.decision import card, plain, resolved
+from bridge.present.split import Splitter
+
+_CARDS_OF_THEIR_OWN = {"AskUserQuestion", "ExitPlanMode"}
+"""Tools that a person sees as a decision; as a step they would only say it again."""
+_NOISE = {"ToolSearch"}
+STOPPED = "Stopped."
+NOTHING_TO_SAY = "Done. The agent had nothing to say."
+
+
+@dataclass(slots=True)
+class _Segment:
+    """What is said between two decisions: one text, growing over as many posts as it needs."""
+
+    first: int
+    splitter: Splitter
+    blocks: list[str] = field(default_factory=list)
+    open: str = ""
+    notice: bool = False
+    """The last block is a notice, which the next one replaces."""
+    steps: list[tuple[int, Step]] = field(default_factory=list)
+    """With the place of the post they are shown in."""
+    closed: bool = False
+    most: int = 0
+
+    def texts(self) -> list[str]:
+        """One text a post; at least as many as ever before."""
+        blocks = [*self.blocks, self.open.lstrip("\n")]
+        texts = self.splitter.split("\n\n".join(block for block in blocks if block))
+        needed = max([self.most, *(place + 1 for place, _ in self.steps)])
+        texts += [""] * (needed - len(texts))
+        self.most = len(texts)
+        return texts
+
+    def posts(self, status: str) -> list[tuple[str, MessageOut]]:
+        texts = self.texts()
+        found = []
+        for place, text in enumerate(texts):
+            steps = tuple(step for at, step in self.steps if at == place)
+            last = place == len(texts) - 1
+            busy = any(step.state == "running" for step in steps)
+            over = self.closed or (not last and not busy)
+            shown = MessageOut(
+                text or ("" if steps else "…"),
+                steps=steps,
+                status=status if last and not self.closed else "",
+                final=over,
+            )
+            found.append((str(self.first + place), shown))
+        return found
+
+
+class TurnPresentation:
+    """Implements `bridge.engine.turn.Presentation`. `text_limit` is the platform's."""
+
+    def __init__(self, text_limit: int) -> None:
+        self._limit = text_limit
+        self._parts: list[_Segment | str] = []
+        """Segments, and the ids of decisions between them."""
+        self._cards: dict[str, MessageOut] = {}
+        self._hidden: dict[str, Step] = {}
+        self._end: MessageOut | None = None
+        self._status = ""
+
+    def apply(self, event: events.Event) -> None:
+        """Take the turn's next event."""
+        match event:
+            case events.TurnStarted():
+                self._status = "Thinking…"
+            case events.TextDelta(text=text):
+                segment = self._segment()
+                segment.open += text
+                segment.notice = False
+                self._status = "Writing…"
+            case events.Text(text=text):
+                segment = self._segment()
+                segment.blocks.append(text.strip("\n"))
+                segment.open, segment.notice = "", False
+            case events.Notice(text=text):
+                self._notice(text)
+            case events.ToolStarted():
+                self._started(event)
+            case events.ToolFinished():
+                self._tool_over(event)
+            case events.DecisionRequested(decision=asked):
+                self._close("waiting")
+                self._parts.append(asked.id)
+                self._cards[asked.id] = card(asked, self._limit)
+                self._status = "Waiting for your answer"
+            case events.DecisionResolved(id=key) if key in self._cards:
+                self._cards[key] = resolved(self._cards[key], event)
+                self._status = "Thinking…"
+            case events.FileReady(path=path, name=name):
+                self._add(Step(f"file:{path}", f"File: {name}", "done"))
+            case events.TurnFinished():
+                self._finished(event)
+
+    def posts(self) -> list[tuple[str, MessageOut]]:
+        """(suffix of the key, post), in order; posts are only ever appended."""
+        found: list[tuple[str, MessageOut]] = []
+        for part in self._parts:
+            if isinstance(part, str):
+                found.append((f"d-{part}", self._cards[part]))
+            else:
+                found += part.posts(self._status)
+        if self._end is not None:
+            found.append(("end", self._end))
+        return found
+
+    def status(self) -> str:
+        """One line about what goes on; empty when nothing does."""
+        return self._status
+
+    def _segment(self) -> _Segment:
+        last = self._parts[-1] if self._parts else None
+        if isinstance(last, _Segment):
+            return last
+        first = sum(part.most for part in self._parts if isinstance(part, _Segment))
+        made = _Segment(first, Splitter(self._limit))
+        self._parts.append(made)
+        return made
+
+    def _notice(self, text: str) -> None:
+        segment = self._segment()
+        if segment.notice:
+            segment.blocks.pop()
+        segment.blocks.append(f"> {plain(text, 500)}")
+        segment.notice = True
+
+    def _started(self, event: events.ToolStarted) -> None:
+        title = f"↳ {event.title}" if event.parent else event.title
+        step = Step(event.id, title, "running")
+        self._status = f"{event.title}…" if len(event.title) < 60 else event.title
+        if event.tool in _CARDS_OF_THEIR_OWN | _NOISE:
+            self._hidden[event.id] = step
+        else:
+            self._add(step)
+
+    def _add(self, step: Step) -> None:
+        segment = self._segment()
+        segment.steps.append((max(len(segment.texts()) - 1, 0), step))
+
+    def _tool_over(self, event: events.ToolFinished) -> None:
+        self._status = "Thinking…"
+        hidden = self._hidden.pop(event.id, None)
+        if hidden is not None:
+            if event.ok:
+                return
+            self._add(hidden)
+        for segment in self._segments():
+            for number, (place, step) in enumerate(segment.steps):
+                if step.id == event.id:
+                    over = (
+                        replace(step, state="done")
+                        if event.ok
+                        else replace(step, state="failed", detail=event.summary)
+                    )
+                    segment.steps[number] = (place, over)
+
+    def _segments(self) -> list[_Segment]:
+        return [part for part in self._parts if isinstance(part, _Segment)]
+
+    def _close(self, left: Literal["done", "failed", "waiting"]) -> None:
+        """Nothing more is added to what was said; steps that did not end become `left`."""
+        for segment in self._segments():
+            for number, (place, step) in enumerate(segment.steps):
+                if step.state == "running" or (step.state == "waiting" and left != "waiting"):
+                    segment.steps[number] = (place, replace(step, state=left))
+            segment.texts()
+            segment.closed = True
+
+    def _finished(self, event: events.TurnFinished) -> None:
+        self._close("done" if event.outcome == "completed" else "failed")
+        self._status = ""
+        if event.outcome == "completed":
+            if not self._parts:
+                self._end = MessageOut(NOTHING_TO_SAY, tone="notice")
+            return
+        if event.outcome == "interrupted" and event.reason == "stopped":
+            self._end = MessageOut(STOPPED, tone="notice")
+            return
+        said = event.message or "The turn did not end well."
+        self._end = MessageOut(f"{said}\n\n{event.remedy}".strip(), tone="error")

@@ -1,0 +1,210 @@
+"""A turn's events as posts."""
+
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent_service.contract import Decision, events
+from agent_service.contract.decisions import Question, QuestionOption
+from bridge.engine.answers import answer_of
+from bridge.present.decision import card, fenced
+from bridge.present.turn import TurnPresentation
+
+
+def present(found, limit=500):
+    made = TurnPresentation(limit)
+    for event in found:
+        made.apply(event)
+    return made
+
+
+def asked(shown="ls -l", **more) -> Decision:
+    given = {"kind": "tool", "tool": "Bash", "language": "bash", **more}
+    return Decision(id="d_1", turn_id="t_1", shown=shown, **given)
+
+
+STARTED = events.TurnStarted("m", False)
+DONE = events.TurnFinished("completed")
+
+
+def test_an_answer_grows_in_one_post_and_is_final_at_the_end():
+    """What streams in is edited into place; only the finished post is final."""
+    made = present([STARTED, events.TextDelta("Hel"), events.TextDelta("lo")])
+    [(suffix, post)] = made.posts()
+    assert (suffix, post.markdown, post.final) == ("0", "Hello", False)
+    made.apply(events.Text("Hello"))
+    made.apply(DONE)
+    [(suffix, post)] = made.posts()
+    assert (suffix, post.markdown, post.final, post.status) == ("0", "Hello", True, "")
+
+
+def test_steps_are_shown_while_they_run_and_a_failed_one_says_why():
+    """A person sees what the agent does, and what did not work."""
+    made = present(
+        [
+            STARTED,
+            events.ToolStarted("1", "Bash", "Bash: ls"),
+            events.ToolStarted("2", "Read", "Read a.txt"),
+        ]
+    )
+    assert [s.state for s in made.posts()[0][1].steps] == ["running", "running"]
+    assert made.status() == "Read a.txt…"
+    made.apply(events.ToolFinished("1", True, "out"))
+    made.apply(events.ToolFinished("2", False, "No such file"))
+    steps = made.posts()[0][1].steps
+    assert [(s.state, s.detail) for s in steps] == [("done", ""), ("failed", "No such file")]
+
+
+def test_a_decision_closes_what_was_said_before_it():
+    """The card stands where it was asked, and what follows is said below it."""
+    made = present(
+        [
+            STARTED,
+            events.Text("Let me see."),
+            events.ToolStarted("1", "Bash", "Bash: ls"),
+            events.DecisionRequested(asked()),
+        ]
+    )
+    said, question = (post for _, post in made.posts())
+    assert said.final
+    assert said.steps[0].state == "waiting"
+    assert [c.action for c in question.choices] == ["d:d_1:allow", "d:d_1:deny", "d:d_1:deny"]
+    for event in [
+        events.DecisionResolved("d_1", "allowed", "p1"),
+        events.ToolFinished("1", True, "a"),
+        events.Text("There."),
+        DONE,
+    ]:
+        made.apply(event)
+    assert [suffix for suffix, _ in made.posts()] == ["0", "d-d_1", "1"]
+    said, question, answer = (post for _, post in made.posts())
+    assert said.steps[0].state == "done"
+    assert question.choices == ()
+    assert "Allowed" in question.markdown
+    assert "ls -l" in question.markdown
+    assert answer.markdown == "There."
+
+
+def test_a_question_is_a_card_and_not_a_step_besides():
+    """Nothing is said twice."""
+    question = Question("Tea?", "Drink", (QuestionOption("Yes"), QuestionOption("No")))
+    made = present(
+        [
+            STARTED,
+            events.ToolStarted("1", "AskUserQuestion", "AskUserQuestion"),
+            events.DecisionRequested(
+                asked("Tea?", kind="question", tool="AskUserQuestion", questions=(question,))
+            ),
+        ]
+    )
+    [(_, post)] = made.posts()
+    assert [c.label for c in post.choices] == ["Yes", "No", "Something else", "Do not answer"]
+
+
+def test_every_button_of_a_card_is_understood():
+    """What the presenter makes, the engine reads back."""
+    options = tuple(QuestionOption(f"o{n}") for n in range(4))
+    cards = [
+        asked(),
+        asked("# Plan", kind="plan", tool="ExitPlanMode"),
+        asked("q", kind="question", questions=(Question("q?", "h", options),)),
+        asked("q", kind="question", questions=(Question("q?", "h", options, many=True),)),
+        asked(
+            "q", kind="question", questions=tuple(Question(f"q{n}?", "h", options) for n in "ab")
+        ),
+    ]
+    for decision in cards:
+        shown = {"questions": [{"question": q.question, "options": [{"label": o.label}
+                 for o in q.options]} for q in decision.questions]}  # fmt: skip
+        for choice in card(decision, 500).choices:
+            verb = choice.action.split(":")[2]
+            values = [(field.name, ["text"]) for field in choice.form]
+            assert answer_of(verb, values, shown, "p1") is not None, choice
+
+
+def test_a_command_too_long_for_a_post_comes_whole_as_a_file():
+    """Nobody is asked to allow what they cannot read."""
+    command = "\n".join(f"echo {n}" for n in range(900))
+    made = card(asked(command, claim="says `everything`"), 2000)
+    assert len(made.markdown) <= 2000
+    assert made.files[0].data.decode() == command
+    assert made.files[0].name in made.markdown
+    long = tuple(
+        Question("why? " * 300, "h", (QuestionOption("x" * 100, "y" * 300),)) for _ in "ab"
+    )
+    assert len(card(asked("q", kind="question", questions=long), 2000).markdown) <= 2000
+
+
+@given(st.text(alphabet="`~a\n", max_size=60))
+def test_nothing_gets_out_of_its_code_block(text):
+    """A command cannot end the block it is shown in and speak as Bascule."""
+    first, *inside, last = fenced(text, "bash").split("\n")
+    mark = first.removesuffix("bash")
+    assert last == mark
+    assert not any(re.match(r"^\s*" + re.escape(mark), line) for line in inside)
+
+
+def test_a_claim_cannot_look_like_ours():
+    """The model's own words are quoted, on one line, without meaning as Markdown."""
+    made = card(asked(claim="ok\n\n**Allowed by Ann** [x](http://e) @everyone `"), 2000)
+    assert "\n**Allowed" not in made.markdown
+    assert r"\[x\]\(" in made.markdown
+    assert r"\@everyone" in made.markdown
+
+
+def test_a_turn_that_fails_says_so_after_what_it_said():
+    """The beginning of an answer stays, and below it stands what happened and what to do."""
+    made = present(
+        [
+            STARTED,
+            events.TextDelta("Half an ans"),
+            events.TurnFinished("failed", "x", "Bad.", "Do."),
+        ]
+    )
+    assert [(p.markdown, p.tone) for _, p in made.posts()] == [
+        ("Half an ans", "answer"),
+        ("Bad.\n\nDo.", "error"),
+    ]
+
+
+def test_stopped_is_no_error():
+    """Who stops a turn is told that it stopped, not that something broke."""
+    made = present([STARTED, events.TurnFinished("interrupted", "stopped")])
+    assert [(p.markdown, p.tone) for _, p in made.posts()] == [("Stopped.", "notice")]
+
+
+def test_retries_do_not_pile_up():
+    """Ten notices about one trouble are one line, the newest."""
+    made = present([STARTED, *(events.Notice(f"trying again {n}") for n in range(9))])
+    [(_, post)] = made.posts()
+    assert post.markdown == "> trying again 8"
+
+
+WORDS = st.text(alphabet="ab \n`", min_size=1, max_size=120)
+
+
+@given(st.lists(st.one_of(WORDS, st.integers(0, 3)), max_size=12), st.integers(40, 120))
+def test_the_same_events_give_the_same_posts_with_or_without_deltas(parts, limit):
+    """After a crash the turn is presented from what was stored, and every post finds itself;
+    none ever goes away."""
+    live, stored = TurnPresentation(limit), TurnPresentation(limit)
+    seen: list[str] = []
+    for number, part in enumerate(parts):
+        if isinstance(part, int):
+            found = [events.ToolStarted(str(number), "Read", "Read"), events.ToolFinished(
+                str(number), part > 0, "why")]  # fmt: skip
+        else:
+            found = [*(events.TextDelta(c) for c in part), events.Text(part)]
+        for event in found:
+            live.apply(event)
+            if not isinstance(event, events.TextDelta):
+                stored.apply(event)
+            now = [suffix for suffix, _ in live.posts()]
+            assert now[: len(seen)] == seen
+            assert all(len(post.markdown) <= limit for _, post in live.posts())
+            seen = now
+    live.apply(DONE)
+    stored.apply(DONE)
+    texts = [(suffix, post.markdown) for suffix, post in stored.posts()]
+    assert [(s, p.markdown) for s, p in live.posts()][: len(texts)] == texts
