@@ -1,0 +1,74 @@
+"""What the console adds to the `bascule` command: `chat`, and a check of its socket."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+__all__ = ["app", "checks"]
+
+app = typer.Typer(add_completion=False)
+
+
+class _Home(BaseSettings):
+    """Only where the deployment is: the terminal has no settings of its own."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore")
+
+    bascule_home: Path = Path("data")
+
+
+@app.command("chat")
+def chat(
+    socket: Annotated[
+        Path | None,
+        typer.Option(help="The console's socket. Default: run/console.sock in BASCULE_HOME."),
+    ] = None,
+    conversation: Annotated[
+        str,
+        typer.Option(
+            help="Which of your conversations. Default: main; in a pipe and with --ask a fresh one."
+        ),
+    ] = "",
+    ask: Annotated[str, typer.Option(help="Send this one message, print the answer, end.")] = "",
+) -> None:
+    """Chat with the agent of a running Bascule in this terminal.
+
+    With its input piped, each line is a message and the answers are printed as plain text, in a
+    fresh conversation unless --conversation names one. Exit codes: 0 all answered; 1 one failed,
+    or no Bascule is running; 2 a line is no UTF-8; 3 a turn waits for your decision.
+    """
+    from adapters.console.terminal import chat as run  # `bascule --help` need not wait for it
+
+    home = _Home().bascule_home.absolute()
+    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    path = socket or home / "run" / "console.sock"
+    history = state / "bascule" / "chat_history"
+    raise typer.Exit(run(path, conversation, history, ask=ask, place=socket or home))
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of `bascule doctor`."""
+
+    title: str
+    state: Literal["ok", "warning", "failed"]
+    detail: str = ""
+    remedy: str = ""
+
+
+def checks(home: Path) -> list[Check]:
+    """Whether the console's socket can be where it must be."""
+    from adapters.console.listening import check_path
+    from adapters.contract import SetupInvalid
+
+    try:
+        check_path(home.absolute() / "run" / "console.sock")
+    except SetupInvalid as error:
+        return [Check("Console socket", "failed", str(error), error.remedy)]
+    return [Check("Console socket", "ok")]

@@ -1,0 +1,85 @@
+"""The terminal as a program: interactive on a terminal, plain in a pipe."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import secrets
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from adapters.console.link import Dismissed, NotRunning
+from adapters.console.piped import FAILED, OK, Piped, lines_of
+from adapters.console.protocol import CONVERSATION
+
+INTERACTIVE = "main"
+INTERRUPTED = 130
+GONE = 129
+"""The terminal itself went away: there is nobody to tell."""
+
+
+def chat(socket: Path, conversation: str, history: Path, *, ask: str, place: Path) -> int:
+    """The exit code. `place` is the deployment, for a person to read.
+
+    An empty `conversation` is `main` on a terminal and a fresh one in a pipe.
+    """
+    if conversation and not CONVERSATION.fullmatch(conversation):
+        return _fail("A conversation's name has 1 to 64 letters, digits, dots, dashes or _.")
+    try:
+        if not ask and sys.stdin.isatty() and sys.stdout.isatty():
+            return _interactive(socket, conversation or INTERACTIVE, history)
+        fresh = f"pipe-{secrets.token_hex(6)}"
+        return _piped(socket, conversation or fresh, ask)
+    except NotRunning:
+        return _fail(
+            f"No Bascule is running on {place}. Start it with `bascule up`, or try `bascule demo`."
+        )
+    except Dismissed as error:
+        return _fail(str(error))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return INTERRUPTED
+    except EOFError:
+        return GONE
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        return GONE
+
+
+def _interactive(socket: Path, conversation: str, history: Path) -> int:
+    # Slow to import, and a pipe needs none of it.
+    from adapters.console.chat import Chat
+
+    async def run() -> None:
+        await Chat(socket, conversation, history, sys.stdout).run()
+
+    asyncio.run(run())
+    return OK
+
+
+def _piped(socket: Path, conversation: str, ask: str) -> int:
+    async def one() -> AsyncIterator[bytes]:
+        yield os.fsencode(ask)
+
+    async def run() -> int:
+        lines = one() if ask else lines_of(sys.stdin.fileno())
+        piped = Piped(socket, conversation, sys.stdout, sys.stderr)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, piped.interrupt)
+        return await piped.run(lines)
+
+    sys.stdout.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
+    sys.stderr.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
+    try:
+        return asyncio.run(run())
+    except BrokenPipeError:
+        # Nobody reads any more; the interpreter must not try again at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+
+
+def _fail(message: str) -> int:
+    print(message, file=sys.stderr)  # noqa: T201 - for the person at the terminal
+    return FAILED
