@@ -40,7 +40,7 @@ lint: setup ## ruff and mypy --strict
 	@$(BIN)/mypy
 
 bench: setup ## measure; writes docs/benchmarks.md
-	@$(BIN)/python -m benchmarks.run
+	@$(BIN)/python -m benchmarks.run --write
 
 wheel-test: setup ## build the wheel, install it elsewhere, ask it something
 	@$(BIN)/python -m tests.wheel_elsewhere

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 
-from agent_service import log
+from agent_service import log, notify
 from agent_service.service import AgentService, StartFailed
 from agent_service.settings import SettingsInvalid, load
 from agent_service.store.database import StoreError, StoreUnusable
@@ -21,10 +21,10 @@ _KEPT = {"PATH", "LANG", "LC_ALL", "TZ", "HOME", "SSL_CERT_FILE", "NODE_EXTRA_CA
 _PR_SET_PDEATHSIG = 1
 
 
-def _die_with_supervisor() -> None:
-    # Even a supervisor that was killed must leave nothing behind.
+def _end_with(supervisor: str) -> None:
+    """SIGTERM when the supervisor dies, however it dies: it must leave nothing behind."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    if os.getppid() == 1:
+    if str(os.getppid()) != supervisor:  # it died before we asked to be told
         raise SystemExit(0)
 
 
@@ -35,15 +35,16 @@ def main() -> int:
     except SettingsInvalid as error:
         print(error, file=sys.stderr)  # noqa: T201 - the log is not set up yet
         return 2
-    supervised = os.environ.get("BASCULE_SUPERVISED") == "1"
+    supervisor = os.environ.get("BASCULE_SUPERVISED")
+    notified = os.environ.get("NOTIFY_SOCKET")
     for name in set(os.environ) - _KEPT:
         # The SDK hands the whole environment of this process to the CLI.
         del os.environ[name]
     log.configure(settings.log_format, settings.log_level)
-    if supervised:
-        _die_with_supervisor()
+    if supervisor:
+        _end_with(supervisor)
     try:
-        asyncio.run(AgentService(settings).run())
+        asyncio.run(AgentService(settings).run(lambda: notify.ready(notified)))
     except (SettingsInvalid, StartFailed, StoreUnusable) as error:
         remedy = getattr(error, "remedy", "")
         print(f"{error} {remedy}".strip(), file=sys.stderr)  # noqa: T201

@@ -3,37 +3,12 @@
 from __future__ import annotations
 
 import logging
-import re
 import sys
-from collections.abc import MutableMapping
-from typing import Any, Literal
+from typing import Literal
 
 import structlog
 
-HIDDEN = "[hidden]"
-_SECRET_NAME = re.compile(r"token|secret|authorization|passw|(^|_|-)(api)?keys?($|_|-)", re.I)
-_SECRET_TEXT = re.compile(r"sk-ant-[\w-]{4,}|xox[a-z]-[\w-]{4,}|xapp-[\w-]{4,}|Bascule [\w.-]{20,}")
-
-
-def hide_secrets(
-    _logger: object, _method: str, event: MutableMapping[str, Any]
-) -> MutableMapping[str, Any]:
-    """Hide values by their name and anything that looks like a credential, at any depth."""
-    for name, value in event.items():
-        event[name] = HIDDEN if _SECRET_NAME.search(name) else _hidden(value)
-    return event
-
-
-def _hidden(value: Any) -> Any:
-    if isinstance(value, str):
-        return _SECRET_TEXT.sub(HIDDEN, value)
-    if isinstance(value, dict):
-        return {k: HIDDEN if _SECRET_NAME.search(str(k)) else _hidden(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_hidden(v) for v in value]
-    if value is None or isinstance(value, int | float | bool):
-        return value
-    return _SECRET_TEXT.sub(HIDDEN, str(value))
+from agent_service.contract.redaction import hide_secrets
 
 
 def configure(
@@ -64,7 +39,7 @@ def configure(
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for chatty in ("aiohttp.access", "alembic", "sqlalchemy"):
+    for chatty in ("aiohttp.access", "alembic", "asyncio", "sqlalchemy"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

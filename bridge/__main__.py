@@ -1,4 +1,8 @@
-"""`python -m bridge`: one bridge process until SIGTERM or SIGINT."""
+"""`python -m bridge`: one bridge process until SIGTERM or SIGINT.
+
+Exit codes: 0 stopped, 2 the settings or the machine do not allow a start (starting again cannot
+help), 1 anything else.
+"""
 
 from __future__ import annotations
 
@@ -8,29 +12,30 @@ import os
 import signal
 import sys
 
-from bridge import log
+from bridge import log, notify
 from bridge.plugins import PluginInvalid
 from bridge.service import Bridge
 from bridge.settings import BridgeSettings, SettingsInvalid, load
 from bridge.store.errors import StoreFull, StoreUnusable
 
 _PR_SET_PDEATHSIG = 1
-EXPECTED = (SettingsInvalid, PluginInvalid, StoreUnusable, StoreFull)
 
 
 def main() -> int:
-    """Exit code 0 after a clean stop, 2 when it could not start or go on; one line a reason."""
-    if os.environ.get("BASCULE_SUPERVISED") == "1":
-        _end_with_parent()
+    """Serve; every reason not to is one line on stderr."""
+    if supervisor := os.environ.get("BASCULE_SUPERVISED"):
+        _end_with(supervisor)
+    os.umask(0o077)
     try:
         settings = load()
         log.configure(settings.log_format, settings.log_level)
         asyncio.run(_serve(settings))
-    except EXPECTED as error:
+    except (SettingsInvalid, PluginInvalid, StoreUnusable) as error:
         print(error, file=sys.stderr)  # noqa: T201 - for the person at the terminal
         return 2
-    except KeyboardInterrupt:
-        return 130
+    except StoreFull as error:
+        print(f"{error} {error.remedy}", file=sys.stderr)  # noqa: T201
+        return 1
     return 0
 
 
@@ -39,15 +44,14 @@ async def _serve(settings: BridgeSettings) -> None:
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, bridge.finish)
-    await bridge.run()
+    await bridge.run(lambda: notify.ready(os.environ.get("NOTIFY_SOCKET")))
 
 
-def _end_with_parent() -> None:
+def _end_with(supervisor: str) -> None:
     """SIGTERM when the supervisor dies, however it dies: no bridge is left that nobody watches."""
-    parent = os.getppid()
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:
-        os.kill(os.getpid(), signal.SIGTERM)
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if str(os.getppid()) != supervisor:  # it died before we asked to be told
+        raise SystemExit(0)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""The only door to the agent service: turns, events, decisions, errors, signing.
+"""The only door to the agent service: turns, events, decisions, errors, signing, redaction.
 
 Frozen dataclasses on the standard library (signing adds itsdangerous), so that any process can
 import it cheaply. The HTTP interface that carries them is described by `GET /v1/openapi.json`.
 """
 
-from agent_service.contract import errors, events, signing
+from agent_service.contract import errors, events, redaction, signing
 from agent_service.contract.decisions import (
     Answer,
     Decision,
@@ -51,5 +51,6 @@ __all__ = [
     "TurnView",
     "errors",
     "events",
+    "redaction",
     "signing",
 ]

@@ -1,0 +1,59 @@
+"""The measure of all things: a bare `ClaudeSDKClient` on the same model."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient, StreamEvent
+
+
+def options(work: Path, model_url: str) -> ClaudeAgentOptions:
+    """Nothing but what it takes to reach the scripted model without the user's own settings."""
+    work.mkdir(parents=True, exist_ok=True)
+    return ClaudeAgentOptions(
+        cwd=work,
+        env={
+            "ANTHROPIC_BASE_URL": model_url,
+            "ANTHROPIC_API_KEY": "bench",
+            "CLAUDE_CONFIG_DIR": str(work.parent / "config"),
+            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+            "DISABLE_AUTOUPDATER": "1",
+        },
+        setting_sources=[],
+        include_partial_messages=True,
+    )
+
+
+async def first_word(client: ClaudeSDKClient, text: str) -> float:
+    """Seconds from the query to the first word. Returns when all is said."""
+    started = time.perf_counter()
+    first = 0.0
+    await client.query(text)
+    async for message in client.receive_response():
+        if first or not isinstance(message, StreamEvent):
+            continue
+        if message.event.get("delta", {}).get("type") == "text_delta":
+            first = time.perf_counter() - started
+    return first
+
+
+@contextlib.asynccontextmanager
+async def connected(work: Path, model_url: str) -> AsyncIterator[ClaudeSDKClient]:
+    """A connected client."""
+    client = ClaudeSDKClient(options(work, model_url))
+    await client.connect()
+    try:
+        yield client
+    finally:
+        await client.disconnect()
+
+
+async def new_session(work: Path, model_url: str, text: str) -> float:
+    """Seconds to connect and have the first word."""
+    started = time.perf_counter()
+    async with connected(work, model_url) as client:
+        connecting = time.perf_counter() - started
+        return connecting + await first_word(client, text)
