@@ -1,0 +1,100 @@
+"""Reads the tokens of an answer while it passes by: a stream of events, or one JSON body."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import Any
+
+LONGEST_LINE = 16 * 1024 * 1024
+"""Bytes of one event that are kept to be read; a longer one is passed on and not read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Of one answer. Input counts neither what was written to nor what was read from a cache."""
+
+    input: int = 0
+    cache_write: int = 0
+    cache_read: int = 0
+    output: int = 0
+
+    def __add__(self, other: Tokens) -> Tokens:
+        return Tokens(
+            self.input + other.input,
+            self.cache_write + other.cache_write,
+            self.cache_read + other.cache_read,
+            self.output + other.output,
+        )
+
+
+_FIELDS = {
+    "input": "input_tokens",
+    "cache_write": "cache_creation_input_tokens",
+    "cache_read": "cache_read_input_tokens",
+    "output": "output_tokens",
+}
+
+
+class Meter:
+    """Feed it the answer's bytes as they come; `tokens` and `model` are what is known so far.
+
+    Numbers in an answer are running totals: the last one of a kind counts. Never raises: what it
+    cannot read it leaves out.
+    """
+
+    def __init__(self, *, streams: bool) -> None:
+        self.tokens = Tokens()
+        self.model = ""
+        self._streams = streams
+        self._rest = bytearray()
+        self._lost = False
+
+    def feed(self, chunk: bytes) -> None:
+        """Take in the next bytes."""
+        self._rest += chunk
+        if not self._streams:
+            self._lost |= len(self._rest) > LONGEST_LINE
+            if self._lost:
+                self._rest.clear()
+            return
+        *lines, rest = self._rest.split(b"\n")
+        self._rest = bytearray(rest)
+        for line in lines:
+            if line.startswith(b"data:") and not self._lost:
+                self._read(bytes(line[5:]))
+            self._lost = False
+        if len(self._rest) > LONGEST_LINE:
+            self._rest.clear()
+            self._lost = True
+
+    def close(self) -> None:
+        """The answer is over."""
+        if not self._streams and not self._lost:
+            self._read(bytes(self._rest))
+        self._rest.clear()
+
+    def _read(self, text: bytes) -> None:
+        if b"usage" not in text:
+            return
+        try:
+            data = json.loads(text)
+        except (ValueError, RecursionError):
+            return
+        if not isinstance(data, dict):
+            return
+        message = data.get("message")
+        for holder in (message, data):
+            if isinstance(holder, dict):
+                self.model = str(holder.get("model") or self.model)
+                self._count(holder.get("usage"))
+
+    def _count(self, usage: Any) -> None:
+        if not isinstance(usage, dict):
+            return
+        found = {}
+        for name, field in _FIELDS.items():
+            value = usage.get(field)
+            if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+                found[name] = max(value, getattr(self.tokens, name))
+        self.tokens = replace(self.tokens, **found)

@@ -1,0 +1,201 @@
+"""The way out beyond the model: an HTTP proxy that only knows CONNECT and only listed hosts.
+
+Each session has a Unix socket of its own. A name is resolved here, once, and the connection goes to
+the address that was looked at, so that a name cannot change its meaning in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from agent_service.egress.addresses import is_public
+from agent_service.egress.allow import AllowList, PatternInvalid, normal, split
+
+_log = structlog.get_logger(__name__)
+
+LONGEST_HEAD = 16 * 1024
+HEAD_SECONDS = 15
+CONNECT_SECONDS = 20
+MOST_AT_ONCE = 128
+"""Connections of one session."""
+_CHUNK = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A connection that was asked for. `reason` is empty where it was allowed."""
+
+    session: str
+    host: str
+    port: int
+    allowed: bool
+    reason: str = ""
+    address: str = ""
+
+
+Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
+
+
+async def resolve(host: str, port: int) -> Sequence[str]:
+    """The addresses of a name, by the system's resolver. Raises OSError."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+class Refused(Exception):
+    """The text is for whoever asked, and for the audit log."""
+
+
+class EgressProxy:
+    """One session's proxy. `attempted` hears of every connection, allowed or not."""
+
+    def __init__(
+        self,
+        session: str,
+        path: Path,
+        allowed: Callable[[], AllowList],
+        attempted: Callable[[Attempt], None],
+        *,
+        resolve: Resolve = resolve,
+        public: Callable[[str], bool] = is_public,
+    ) -> None:
+        """`allowed` is asked at every connection, so that a change acts at once."""
+        self._session = session
+        self.path = path
+        self._allowed = allowed
+        self._attempted = attempted
+        self._resolve = resolve
+        self._public = public
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> None:
+        """Listen."""
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.path.unlink(missing_ok=True)
+        self._server = await asyncio.start_unix_server(
+            self._accept, str(self.path), limit=LONGEST_HEAD
+        )
+        self.path.chmod(0o600)
+
+    async def close(self) -> None:
+        """Stop listening and break off every connection. Safe to repeat."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+            self.path.unlink(missing_ok=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._tasks) >= MOST_AT_ONCE:
+            writer.transport.abort()
+            return
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            host, port = "", 0
+            try:
+                async with asyncio.timeout(HEAD_SECONDS):
+                    host, port = await _target(reader)
+                far_reader, far_writer = await self._connect(host, port)
+            except Refused as error:
+                self._tell(Attempt(self._session, host, port, allowed=False, reason=str(error)))
+                await _refuse(writer, str(error))
+                return
+            try:
+                writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                await _both_ways(reader, writer, far_reader, far_writer)
+            finally:
+                far_writer.transport.abort()
+        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            pass  # whoever asked is gone, or never asked in the way of HTTP
+        finally:
+            writer.transport.abort()
+
+    async def _connect(
+        self, host: str, port: int
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if not self._allowed().covers(host, port):
+            raise Refused(f"{host}:{port} is not on the list of allowed hosts.")
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                addresses = await self._resolve(host, port)
+        except (OSError, TimeoutError):
+            raise Refused(f"{host} has no address.") from None
+        public = [address for address in addresses if self._public(address)]
+        if not public:
+            raise Refused(f"{host} leads to an address that is not public.")
+        for address in public:
+            with contextlib.suppress(OSError, TimeoutError):
+                async with asyncio.timeout(CONNECT_SECONDS):
+                    streams = await asyncio.open_connection(address, port)
+                self._tell(Attempt(self._session, host, port, allowed=True, address=address))
+                return streams
+        raise Refused(f"{host}:{port} does not answer.")
+
+    def _tell(self, attempt: Attempt) -> None:
+        try:
+            self._attempted(attempt)
+        except Exception:  # noqa: BLE001 - the audit's trouble is not the connection's
+            _log.exception("egress.not_recorded", session=self._session)
+
+
+async def _target(reader: asyncio.StreamReader) -> tuple[str, int]:
+    """Host and port of a CONNECT. Raises `Refused`."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    method, _, rest = head.partition(b"\r\n")[0].partition(b" ")
+    target = rest.partition(b" ")[0]
+    if method != b"CONNECT":
+        raise Refused("Only https is possible here, by CONNECT.")
+    try:
+        host, port = split(target.decode("ascii"))
+        return normal(host), port
+    except (PatternInvalid, UnicodeError):
+        raise Refused("That is not a host and a port.") from None
+
+
+async def _refuse(writer: asyncio.StreamWriter, why: str) -> None:
+    body = f"Bascule: {why}\n".encode()
+    writer.write(
+        b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain; charset=utf-8\r\n"
+        b"Connection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    )
+    await writer.drain()
+
+
+async def _both_ways(
+    near: asyncio.StreamReader,
+    near_writer: asyncio.StreamWriter,
+    far: asyncio.StreamReader,
+    far_writer: asyncio.StreamWriter,
+) -> None:
+    async def pass_on(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        while data := await source.read(_CHUNK):
+            sink.write(data)
+            await sink.drain()
+        if sink.can_write_eof():
+            sink.write_eof()
+
+    ways = {
+        asyncio.create_task(pass_on(near, far_writer)),
+        asyncio.create_task(pass_on(far, near_writer)),
+    }
+    try:
+        # One side that breaks ends both; one that has said all may still listen.
+        await asyncio.wait(ways, return_when=asyncio.FIRST_EXCEPTION)
+    finally:
+        for way in ways:
+            way.cancel()
+        await asyncio.gather(*ways, return_exceptions=True)

@@ -1,0 +1,134 @@
+"""The box a session runs in: the whole CLI under bubblewrap.
+
+What is writable in it: this workspace, this session's config directory, and temporary file systems
+that vanish with it. The only ways out are Unix sockets that this service listens on.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent_service.sandbox.limits import MIB, Limits
+
+MODEL_PORT = 9200
+"""Where the box's own loopback leads to the broker."""
+EGRESS_PORT = 9201
+"""Where it leads to the egress proxy."""
+HOME = "/home/agent"
+CLI = "/opt/claude"
+
+_SYSTEM = (
+    "/etc/ssl",
+    "/etc/ca-certificates",
+    "/etc/alternatives",
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+    "/etc/localtime",
+    "/etc/mime.types",
+)
+_USERS = "agent:x:{uid}:{gid}::{home}:/bin/bash\nnobody:x:65534:65534::/:/usr/sbin/nologin\n"
+_GROUP = "agent:x:{gid}:\nnogroup:x:65534:\n"
+_HOSTS = "127.0.0.1 localhost\n::1 localhost\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """One session's box. `folder` is the session's own and holds its script and sockets."""
+
+    folder: Path
+    cli: Path
+    work: Path
+    config: Path
+    model_socket: Path
+    egress_socket: Path | None
+    uid: int
+    gid: int
+    limits: Limits
+
+    @property
+    def script(self) -> Path:
+        """What the SDK starts as its CLI."""
+        return self.folder / "claude"
+
+    @property
+    def pid_file(self) -> Path:
+        """Written by the script: the process whose end is the end of everything in the box."""
+        return self.folder / "pid"
+
+    def environment(self, own: Mapping[str, str]) -> dict[str, str]:
+        """The whole environment of the CLI; `own` comes first."""
+        found = {
+            **own,
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "HOME": HOME,
+            "USER": "agent",
+            "SHELL": "/bin/bash",
+            "TMPDIR": "/tmp",  # noqa: S108 - the box's own
+            "CLAUDE_CONFIG_DIR": str(self.config),
+            "ANTHROPIC_BASE_URL": f"http://127.0.0.1:{MODEL_PORT}",
+        }
+        if self.egress_socket is not None:
+            proxy = f"http://127.0.0.1:{EGRESS_PORT}"
+            found |= dict.fromkeys(
+                ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"), proxy
+            )
+            found |= {"NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost"}
+        return found
+
+    def write(self, allowed_names: Iterable[str]) -> Path:
+        """Write the script and the files that the box shows as its own /etc; gives the script.
+
+        Of the environment that it is started with, only
+        `allowed_names` reach bubblewrap: its own would stay readable in the box as that of PID 1.
+        """
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name, text in (("passwd", _USERS), ("group", _GROUP), ("hosts", _HOSTS)):
+            made = text.format(uid=self.uid, gid=self.gid, home=HOME)
+            (self.folder / name).write_text(made)
+        keep = "|".join(shlex.quote(name) for name in allowed_names)
+        self.script.write_text(
+            "#!/bin/bash\n"
+            f"echo $$ > {shlex.quote(str(self.pid_file))}\n"
+            f'for name in $(compgen -e); do case "$name" in {keep}) ;; *) unset "$name" ;; '
+            "esac; done\n"
+            f"{self.limits.shell()}\n"
+            f'exec {shlex.join(self._command())} "$@"\n'
+        )
+        self.script.chmod(0o700)
+        return self.script
+
+    def _command(self) -> list[str]:
+        words = ["setpriv", "--pdeathsig", "KILL", "--no-new-privs", "nice", "-n", "5", "bwrap"]
+        words += ["--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent"]
+        words += ["--new-session", "--cap-drop", "ALL", "--hostname", "agent"]
+        words += ["--ro-bind", "/usr", "/usr"]
+        for name in ("bin", "lib", "lib32", "lib64", "sbin"):
+            if Path("/usr", name).exists():
+                words += ["--symlink", f"usr/{name}", f"/{name}"]
+        for path in _SYSTEM:
+            words += ["--ro-bind-try", path, path]
+        for name in ("passwd", "group", "hosts"):
+            words += ["--ro-bind", str(self.folder / name), f"/etc/{name}"]
+        words += ["--proc", "/proc", "--dev", "/dev"]
+        for path, part in (("/tmp", 1), (HOME, 4), ("/dev/shm", 4)):  # noqa: S108 - the box's own
+            # Without sizes, files in memory would be counted by nobody.
+            words += ["--size", str(self.limits.temporary * MIB // part), "--tmpfs", path]
+        words += ["--ro-bind", str(self.cli), CLI]
+        words += ["--bind", str(self.work), str(self.work)]
+        words += ["--bind", str(self.config), str(self.config)]
+        words += ["--bind", str(self.model_socket), "/run/model.sock"]
+        forwards = [(MODEL_PORT, "/run/model.sock")]
+        if self.egress_socket is not None:
+            words += ["--bind", str(self.egress_socket), "/run/egress.sock"]
+            forwards.append((EGRESS_PORT, "/run/egress.sock"))
+        words += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", str(self.work), "--"]
+        inside = "".join(
+            f"socat TCP-LISTEN:{port},bind=127.0.0.1,fork,reuseaddr UNIX-CONNECT:{path} "
+            "</dev/null >/dev/null 2>&1 & "
+            for port, path in forwards
+        )
+        return [*words, "/bin/sh", "-c", f'{inside}exec {CLI} "$@"', "sh"]

@@ -1,0 +1,39 @@
+"""How much of the machine a session may take: by the kernel a process, by the watchdog together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of one session. Sizes are in MiB."""
+
+    memory: int = 4096
+    """All processes together; the box's temporary file systems have sizes of their own."""
+    processes: int = 512
+    workspace: int = 10_240
+    """Bytes on disk of the workspace and the session's config together."""
+    entries: int = 1_000_000
+    """Files and folders there."""
+    file: int = 4096
+    """One file."""
+    open_files: int = 4096
+    temporary: int = 1024
+    """The box's /tmp; its HOME and /dev/shm have a quarter each."""
+
+    def shell(self) -> str:
+        """Lines for the start script. The kernel applies them to each process of the session."""
+        # Address space far above what the CLI's runtime reserves without using it.
+        return "\n".join(
+            (
+                "ulimit -c 0",
+                f"ulimit -u {self.processes}",
+                f"ulimit -n {self.open_files}",
+                f"ulimit -f {self.file * 1024}",
+                f"ulimit -d {self.memory * 1024}",
+                f"ulimit -v {max(self.memory * 16, 128 * 1024) * 1024}",
+            )
+        )

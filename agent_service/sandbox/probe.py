@@ -1,0 +1,67 @@
+"""Whether this machine can sandbox, tried and not guessed."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+PROGRAMS = {"bwrap": "bubblewrap", "socat": "socat", "setpriv": "util-linux", "bash": "bash"}
+SECONDS = 20
+_APPARMOR = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
+_CLONE = Path("/proc/sys/kernel/unprivileged_userns_clone")
+_MOST = Path("/proc/sys/user/max_user_namespaces")
+
+
+class SandboxImpossible(Exception):
+    """`str` says what does not work here, `remedy` what an operator can do."""
+
+    def __init__(self, message: str, *, remedy: str) -> None:
+        super().__init__(message)
+        self.remedy = remedy
+
+
+def probe() -> None:
+    """Start a small box. Raises `SandboxImpossible`. Takes some 20 ms; blocks meanwhile."""
+    missing = [package for program, package in PROGRAMS.items() if shutil.which(program) is None]
+    if missing:
+        raise SandboxImpossible(
+            f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed.",
+            remedy=f"apt-get install {' '.join(missing)}",
+        )
+    command = ["bwrap", "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent"]
+    command += ["--cap-drop", "ALL", "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev"]
+    try:
+        done = subprocess.run(
+            [*command, "--", "true"], capture_output=True, text=True, timeout=SECONDS, check=False
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise SandboxImpossible(f"bubblewrap does not run: {error}.", remedy=_remedy("")) from None
+    if done.returncode != 0:
+        said = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+        raise SandboxImpossible(f"bubblewrap does not work: {said[0]}.", remedy=_remedy(said[0]))
+
+
+def _remedy(said: str) -> str:
+    if _value(_APPARMOR) == "1":
+        return (
+            "This system lets no ordinary user make namespaces (AppArmor). Allow it for bwrap by "
+            "an AppArmor profile, or: sysctl kernel.apparmor_restrict_unprivileged_userns=0"
+        )
+    if _value(_CLONE) == "0":
+        return "sysctl kernel.unprivileged_userns_clone=1"
+    if _value(_MOST) == "0":
+        return "sysctl user.max_user_namespaces=10000"
+    if "disable-userns" in said or "Unknown option" in said:
+        return "bubblewrap 0.8 or newer is needed (Debian 12 has it)."
+    return (
+        "In a container, bubblewrap needs a seccomp profile that permits namespaces, and an "
+        "unmasked /proc (systempaths=unconfined)."
+    )
+
+
+def _value(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""

@@ -1,0 +1,257 @@
+"""The broker on real sockets, with the scripted Messages API behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from agent_service.broker.broker import Answered, Broker, Credential, Gate
+from agent_service.broker.prices import Price, PriceTable
+from agent_service.broker.rules import Rules
+from agent_service.broker.tokens import Grant
+from agent_service.testing import ScriptedMessages
+
+KEY = "sk-ant-real-key-of-the-operator"
+MODEL = "claude-sonnet-5-5"
+
+
+class House:
+    """A broker, its model, and a client at a session's socket."""
+
+    def __init__(self, folder: Path, model: ScriptedMessages) -> None:
+        self.answered: list[Answered] = []
+        self.model = model
+        self.broker = Broker(
+            folder,
+            Credential(model.url, KEY),
+            Rules(models=("claude-*",), max_tokens=1000),
+            PriceTable({"claude-*": Price(1, 10)}),
+            self.answered.append,
+        )
+
+    async def ask(
+        self,
+        gate: Gate,
+        body: Any,
+        path: str = "/v1/messages",
+        method: str = "POST",
+        **headers: str,
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        given = {"x-api-key": gate.token.secret, "anthropic-beta": "one,two", **headers}
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(gate.socket))) as http,
+            http.request(method, f"http://broker{path}", data=io.BytesIO(raw), headers=given) as it,
+        ):
+            return it.status, it.headers, await it.read()
+
+
+def grant(session: str = "s1", **more: Any) -> Grant:
+    return Grant(session, "c1", "w1", "p1", **more)
+
+
+def prompt(text: str = "say hello", **more: Any) -> dict[str, Any]:
+    messages = [{"role": "user", "content": text}]
+    return {"model": MODEL, "max_tokens": 100, "messages": messages, **more}
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    path = Path(tempfile.mkdtemp(prefix="bsc-"))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest_asyncio.fixture
+async def house(folder: Path) -> AsyncIterator[House]:
+    async with ScriptedMessages(api_key=KEY) as model:
+        made = House(folder, model)
+        yield made
+        await made.broker.close()
+
+
+async def test_a_stream_passes_with_the_real_key(house: House) -> None:
+    """The model sees the operator's key and the CLI's own headers, the session sees the answer."""
+    gate = await house.broker.open(grant())
+    status, headers, body = await house.ask(gate, prompt(stream=True), "/v1/messages?beta=true")
+    assert status == 200
+    assert headers["Content-Type"].startswith("text/event-stream")
+    assert headers["request-id"]
+    assert b"hello" in body
+    seen = house.model.requests[-1]
+    assert seen.headers["x-api-key"] == KEY
+    assert seen.headers["anthropic-beta"] == "one,two"
+    assert seen.path == "/v1/messages?beta=true"
+    assert gate.token.secret not in json.dumps(dict(seen.headers))
+
+
+async def test_words_come_as_they_are_said(house: House) -> None:
+    """Nothing is held back: the first word arrives long before the last."""
+    gate = await house.broker.open(grant())
+    clock = asyncio.get_running_loop().time
+    async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(gate.socket))) as http:
+        body = prompt("slow 1 one two three four", stream=True)
+        headers = {"Authorization": f"Bearer {gate.token.secret}"}
+        async with http.post("http://broker/v1/messages", json=body, headers=headers) as answer:
+            times = [clock() async for _ in answer.content.iter_any()]
+    assert len(times) > 3
+    assert times[-1] - times[0] > 0.5
+
+
+async def test_tokens_and_money_are_counted(house: House) -> None:
+    """Each answer is accounted to its person, streamed or not, and a count of tokens is free."""
+    gate = await house.broker.open(grant())
+    await house.ask(gate, prompt(stream=True))
+    await house.ask(gate, prompt())
+    await house.ask(gate, {k: v for k, v in prompt().items() if k != "max_tokens"},
+                    "/v1/messages/count_tokens")  # fmt: skip
+    first, second = house.answered
+    assert first.grant.person == "p1"
+    assert first.model == MODEL
+    assert (first.tokens.input > 0, first.tokens.output > 0) == (True, True)
+    assert second.tokens.output == first.tokens.output
+    wanted = (first.tokens.input * 1 + first.tokens.output * 10) / 1e6
+    assert first.cost_usd == pytest.approx(wanted)
+    assert gate.token.spent_usd == pytest.approx(first.cost_usd + second.cost_usd)
+
+
+async def test_a_token_is_good_for_its_own_session_only(house: House) -> None:
+    """Another session's token, none, the real key or a guess are refused without a retry."""
+    mine, other = await house.broker.open(grant("s1")), await house.broker.open(grant("s2"))
+    for token in (other.token.secret, "", KEY, mine.token.secret[:-1], "ü"):
+        status, headers, _ = await house.ask(mine, prompt(), **{"x-api-key": token})
+        assert status == 403
+        assert headers["x-should-retry"] == "false"
+    assert len(house.model.requests) == 0
+
+
+async def test_a_revoked_token_is_worthless_at_once(house: House) -> None:
+    """Also in the middle of an answer."""
+    gate = await house.broker.open(grant(credential="k1"))
+    other = await house.broker.open(grant("s2", credential="k2"))
+    asking = asyncio.create_task(house.ask(gate, prompt("slow 5 a b c d e f g h", stream=True)))
+    await asyncio.sleep(0.7)
+    assert house.broker.void(lambda g: g.credential == "k1") == 1
+    try:
+        async with asyncio.timeout(4):
+            _, _, body = await asking
+            assert b"message_stop" not in body
+    except aiohttp.ClientPayloadError:
+        pass
+    status, headers, _ = await house.ask(gate, prompt())
+    assert (status, headers["x-should-retry"]) == (403, "false")
+    assert (await house.ask(other, prompt()))[0] == 200
+
+
+async def test_a_budget_ends_with_the_answer_that_crosses_it(house: House) -> None:
+    """The answer that crosses the cap is delivered whole, the next request is refused."""
+    gate = await house.broker.open(grant(cap_usd=1e-9))
+    assert (await house.ask(gate, prompt()))[0] == 200
+    status, headers, body = await house.ask(gate, prompt())
+    assert (status, headers["x-should-retry"]) == (403, "false")
+    assert b"budget" in body
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v1/files"),
+        ("POST", "/v1/messages/batches"),
+        ("POST", "/v1/messages/../files"),
+        ("POST", "/v1/organizations/x"),
+        ("DELETE", "/v1/messages"),
+        ("GET", "/metrics"),
+        ("POST", "//v1/messages"),
+        ("POST", "/v1/messages%2fbatches"),
+    ],
+)
+async def test_other_paths_lead_nowhere(house: House, method: str, path: str) -> None:
+    """Only what a session needs is passed on."""
+    gate = await house.broker.open(grant())
+    status, _, _ = await house.ask(gate, prompt(), path, method)
+    assert status == 404
+    assert len(house.model.requests) == 0
+
+
+async def test_a_whole_url_in_the_request_line_goes_nowhere_else(house: House) -> None:
+    """The key is sent to the operator's model only, whatever the request line says."""
+    gate = await house.broker.open(grant())
+    reader, writer = await asyncio.open_unix_connection(str(gate.socket))
+    raw = json.dumps(prompt()).encode()
+    writer.write(
+        b"POST http://127.0.0.1:1/v1/messages HTTP/1.1\r\nHost: 127.0.0.1:1\r\n"
+        b"x-api-key: " + gate.token.secret.encode() + b"\r\nContent-Length: "
+        + str(len(raw)).encode() + b"\r\nConnection: close\r\n\r\n" + raw
+    )  # fmt: skip
+    answer = await reader.read()
+    writer.close()
+    assert b" 502 " not in answer.partition(b"\r\n")[0]
+    assert all(r.path == "/v1/messages" for r in house.model.requests)
+
+
+async def test_errors_of_the_model_come_unchanged(house: House) -> None:
+    """Status, headers and body of an error are the model's own."""
+    gate = await house.broker.open(grant())
+    status, headers, body = await house.ask(gate, prompt("error 429"))
+    assert status == 429
+    assert headers["retry-after"] == "1"
+    assert json.loads(body)["error"]["type"] == "rate_limit_error"
+
+
+async def test_a_model_that_is_away_is_told(house: House) -> None:
+    """A connection that fails is an error the CLI may try again, in words it can show."""
+    gate = await house.broker.open(grant())
+    await house.model.stop()
+    status, headers, body = await house.ask(gate, prompt())
+    assert status == 502
+    assert "x-should-retry" not in headers
+    assert b"cannot be reached" in body
+
+
+async def test_who_hangs_up_stops_the_request(house: House) -> None:
+    """A session that ends leaves no request at the model that goes on costing."""
+    gate = await house.broker.open(grant())
+    asking = asyncio.create_task(house.ask(gate, prompt("slow 30 one two three", stream=True)))
+    await asyncio.sleep(0.5)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    async with asyncio.timeout(10):
+        while not house.answered:  # what was said by then is accounted for
+            await asyncio.sleep(0.02)
+    assert house.answered[0].tokens.input > 0
+
+
+async def test_a_closed_gate_is_gone(house: House) -> None:
+    """After its session there is no socket, and closing again is harmless."""
+    gate = await house.broker.open(grant())
+    assert gate.socket.stat().st_mode & 0o777 == 0o600
+    await house.broker.shut(gate)
+    await house.broker.shut(gate)
+    assert not gate.socket.exists()
+    assert gate.token.void
+
+
+async def test_too_large_a_body_is_refused(house: House) -> None:
+    """Nothing over the API's own limit is taken into memory."""
+    gate = await house.broker.open(grant())
+    status, _, _ = await house.ask(gate, b" " * (33 * 1024 * 1024))
+    assert status == 413
+
+
+def test_nothing_shows_the_secrets() -> None:
+    """Neither the key nor a token stands in what is printed of these objects."""
+    from agent_service.broker.tokens import SessionToken
+
+    token = SessionToken.mint(grant())
+    assert token.secret not in repr(token)
+    assert KEY not in repr(Credential("http://x", KEY))
