@@ -7,12 +7,13 @@ import os
 import signal
 import socket
 import stat
+from collections.abc import Callable
 
 import structlog
 from aiohttp import web
 
 from agent_service.claude.options import Upstream, bundled_cli
-from agent_service.claude.session import ClaudeSessions
+from agent_service.claude.sessions import ClaudeSessions
 from agent_service.contract.signing import Verifier
 from agent_service.http.app import AUDIENCE, make_app
 from agent_service.http.routes import ADMIN, BRIDGE
@@ -20,6 +21,7 @@ from agent_service.sandbox import launch
 from agent_service.settings import AgentSettings, read_keys
 from agent_service.store.database import Database
 from agent_service.turns.driver import TurnDriver
+from agent_service.turns.ends import Ends
 from agent_service.turns.pool import SessionPool
 from agent_service.turns.port import SessionFactory
 from agent_service.turns.runner import TurnRunner
@@ -58,29 +60,32 @@ class AgentService:
             BRIDGE: read_keys(settings.bridge_keys_file),
             ADMIN: read_keys(settings.admin_keys_file),
         }
-        settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        settings.socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         await self._database.open()
+        self._make_run_folder()
         workspaces = Workspaces(settings.home / "workspaces")
         pool = SessionPool(
             self._sessions or self._claude(workspaces),
             max_live=settings.agent_max_sessions,
             idle_seconds=settings.agent_idle_minutes * 60,
         )
+        ends = Ends()
         driver = TurnDriver(
             self._database,
             pool,
             workspaces,
+            ends,
             default_mode=settings.agent_mode,
             default_model=settings.agent_model,
             decision_seconds=settings.agent_decision_hours * 3600,
         )
         # Without a sandbox nothing keeps two people apart.
         alone = self._sessions is None
-        self._runner = TurnRunner(self._database, pool, workspaces, driver, one_workspace=alone)
+        self._runner = TurnRunner(self._database, pool, driver, ends, one_workspace=alone)
         await self._runner.start()
         app = make_app(self._database, self._runner, Verifier(AUDIENCE, keys), lambda: self._ready)
-        self._app_runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+        self._app_runner = web.AppRunner(
+            app, access_log=None, shutdown_timeout=1, handler_cancellation=True
+        )
         await self._app_runner.setup()
         await web.SockSite(self._app_runner, self._listen()).start()
         self._ready = True
@@ -92,12 +97,21 @@ class AgentService:
                 "It serves one person only.",
             )
 
+    def _make_run_folder(self) -> None:
+        folder = self._settings.socket.parent
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StartFailed(
+                f"{folder} cannot be made: {os.strerror(error.errno or 0)}.",
+                remedy="Give its folder to this user, or choose another AGENT_SOCKET.",
+            ) from None
+
     def _claude(self, workspaces: Workspaces) -> ClaudeSessions:
         settings = self._settings
+        cli = settings.agent_claude_cli or bundled_cli()
         try:
-            script = launch.write_start_script(
-                settings.socket.parent, settings.agent_claude_cli or bundled_cli()
-            )
+            script = launch.write_start_script(settings.socket.parent, cli)
         except launch.LaunchImpossible as error:
             raise StartFailed(str(error), remedy=error.remedy) from None
         launch.sweep(settings.home)
@@ -106,7 +120,7 @@ class AgentService:
             settings.agent_api_key.get_secret_value(),
             settings.agent_model_retries,
         )
-        return ClaudeSessions(workspaces, upstream, script, (launch.MARK, str(settings.home)))
+        return ClaudeSessions(workspaces, upstream, script, settings.home)
 
     def _listen(self) -> socket.socket:
         path = self._settings.socket
@@ -140,14 +154,15 @@ class AgentService:
             self._settings.socket.unlink(missing_ok=True)
         await self._database.close()
 
-    async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT."""
+    async def run(self, started: Callable[[], None] = lambda: None) -> None:
+        """Serve until SIGTERM or SIGINT. `started` is called once it can run turns."""
         stopping = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopping.set)
         try:
             await self.start()
+            started()
             await stopping.wait()
         finally:
             await self.stop()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -20,6 +19,7 @@ from agent_service.contract.turns import Mode
 from agent_service.policy.asks import will_ask
 from agent_service.policy.canonical import input_sha256, target_sha256
 from agent_service.turns.port import Release
+from agent_service.workspaces.directory import Workspace
 
 _log = structlog.get_logger(__name__)
 
@@ -50,7 +50,7 @@ class Gate:
 
     def __init__(
         self,
-        workdir: Path,
+        workspace: Workspace,
         mode: Mode,
         calls: MessageCalls,
         release: Release | None,
@@ -58,7 +58,8 @@ class Gate:
     ) -> None:
         """`settled` is called once the unresolved call of a resumed session was answered."""
         self.mode: Mode = mode
-        self._workdir = workdir
+        self._workdir = workspace.work
+        self._plans = workspace.config / "plans"
         self._calls = calls
         self._release = release
         self._settled = settled
@@ -66,7 +67,11 @@ class Gate:
 
     def _asks(self, tool: str, tool_input: dict[str, Any]) -> bool:
         asked_before = input_sha256(tool, tool_input) in self._must_ask
-        return asked_before or will_ask(tool, tool_input, self.mode, self._workdir)
+        return asked_before or will_ask(tool, tool_input, self.mode, self._workdir, self._plans)
+
+    def forget_release(self) -> None:
+        """Nothing lies unresolved any more: whatever asks from here on is new."""
+        self._release = None
 
     async def pre_tool_use(
         self, hook_input: HookInput, tool_use_id: str | None, _context: HookContext

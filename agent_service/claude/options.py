@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,8 +42,11 @@ def bundled_cli() -> Path:
     return Path(claude_agent_sdk.__file__).parent / "_bundled" / "claude"
 
 
-def environment(opening: Opening, upstream: Upstream, mark: tuple[str, str]) -> dict[str, str]:
-    """The CLI's environment. The service has removed everything else from its own."""
+def environment(opening: Opening, upstream: Upstream, marks: dict[str, str]) -> dict[str, str]:
+    """The CLI's environment. The service has removed everything else from its own.
+
+    `marks` are what its processes, and all that they start, can be found by.
+    """
     return {
         "ANTHROPIC_BASE_URL": upstream.url,
         "ANTHROPIC_API_KEY": upstream.api_key or "none",
@@ -55,12 +59,17 @@ def environment(opening: Opening, upstream: Upstream, mark: tuple[str, str]) -> 
         "DISABLE_AUTOUPDATER": "1",
         "HOME": str(opening.workspace.home),
         "TMPDIR": str(opening.workspace.home),
-        mark[0]: mark[1],
+        **marks,
     }
 
 
 def options(
-    opening: Opening, gate: Gate, instructions: str, start_script: Path, env: dict[str, str]
+    opening: Opening,
+    gate: Gate,
+    instructions: str,
+    start_script: Path,
+    env: dict[str, str],
+    stderr: Callable[[str], None],
 ) -> ClaudeAgentOptions:
     """Options under which workspace files configure nothing and every call passes the gate."""
     append = HOUSE_RULES
@@ -68,6 +77,7 @@ def options(
         append += f"\n\nThe workspace's own instructions (CLAUDE.md):\n\n{instructions}"
     return ClaudeAgentOptions(
         cli_path=start_script,
+        stderr=stderr,
         cwd=opening.workspace.work,
         env=env,
         setting_sources=[],

@@ -13,7 +13,8 @@ from typing import Any
 
 from agent_service.contract.turns import TurnRequest
 
-_TAG = re.compile(r"<(?=\s*/?\s*(?:system-reminder|quoted)\b)", re.IGNORECASE)
+# Bounded: a person may send 200,000 times "<".
+_TAG = re.compile(r"<(?=[\W_]{0,16}(?:system-reminder|quoted))", re.IGNORECASE)
 _KEEP = {"\n", "\t"}
 
 

@@ -5,33 +5,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import structlog
-from claude_agent_sdk import (
-    ClaudeSDKClient,
-    ClaudeSDKError,
-    CLIConnectionError,
-    CLINotFoundError,
-    ProcessError,
-    StreamEvent,
-    SystemMessage,
-)
+from claude_agent_sdk import ClaudeSDKClient, ClaudeSDKError, StreamEvent, SystemMessage
 
-from agent_service.claude import options, prompt
+from agent_service.claude import prompt
 from agent_service.claude.calls import MessageCalls
 from agent_service.claude.gate import Gate
-from agent_service.claude.options import Upstream
+from agent_service.claude.outward import Outward
 from agent_service.claude.translate import Translator
 from agent_service.contract.turns import Mode, TurnRequest
+from agent_service.sandbox import launch
 from agent_service.turns.port import Deferred, Ended, Opening, SessionFailed, SessionItem
-from agent_service.workspaces.directory import Workspaces
 
 _log = structlog.get_logger(__name__)
 
-CONNECT_SECONDS = 60
-CLOSE_SECONDS = 10
+CLOSE_SECONDS = 2
+"""How long an idle CLI may take to end by itself (it takes 0.05 s)."""
+BUSY_CLOSE_SECONDS = 0.2
+"""The same in the middle of a turn, where it does not end before its turn has."""
 CRASHED = Ended(
     "failed",
     "agent_crashed",
@@ -44,13 +37,31 @@ CRASHED = Ended(
 class ClaudeSession:
     """A connected client. Made by `ClaudeSessions`."""
 
-    def __init__(self, client: ClaudeSDKClient, gate: Gate, calls: MessageCalls, opening: Opening):
+    def __init__(
+        self,
+        client: ClaudeSDKClient,
+        gate: Gate,
+        calls: MessageCalls,
+        opening: Opening,
+        outward: Outward,
+        mark: tuple[str, str],
+        *,
+        at_rest: bool,
+    ) -> None:
+        """`mark` is in the environment of every process of this session, and of no other.
+
+        `at_rest`: it was opened to settle what may lie unresolved, and nothing does.
+        """
         self.model = opening.model or ""
+        self._outward = outward
+        self._mark = mark
         self._client = client
         self._gate = gate
         self._calls = calls
         self._opening = opening
-        self._closed = False
+        self._at_rest = at_rest
+        self._busy = False
+        self._closing: asyncio.Task[None] | None = None
         self._cost = 0.0
 
     async def prompt(self, request: TurnRequest) -> None:
@@ -63,6 +74,7 @@ class ClaudeSession:
                 "parent_tool_use_id": None,
             }
 
+        self._at_rest = False
         try:
             await self._client.query(one())
         except ClaudeSDKError:
@@ -71,7 +83,12 @@ class ClaudeSession:
 
     async def items(self) -> AsyncIterator[SessionItem]:
         """Events, then one `Deferred` or `Ended`."""
-        translator = Translator(self._opening.workspace.work, self._cost)
+        if self._at_rest:
+            self._at_rest = False
+            yield Ended("completed")
+            return
+        self._busy = True
+        translator = Translator(self._opening.workspace.work, self._cost, self._outward)
         try:
             async for message in self._client.receive_response():
                 if isinstance(message, StreamEvent) and message.parent_tool_use_id is None:
@@ -81,27 +98,38 @@ class ClaudeSession:
                 items = list(translator.items(message))
                 self._cost = translator.cost
                 for item in items:
-                    yield item
-                    if isinstance(item, (Deferred, Ended)):
+                    last = isinstance(item, (Deferred, Ended))
+                    self._busy = not last
+                    yield self._outward.item(item)
+                    if last:
                         return
-        except ClaudeSDKError as error:
+        except Exception as error:  # noqa: BLE001 - the SDK raises whatever ended its reader
             _log.warning(
-                "session.crashed", conversation=self._opening.conversation, reason=str(error)[:300]
+                "session.crashed",
+                conversation=self._opening.conversation,
+                reason=self._outward.text(str(error))[:300],
             )
         yield CRASHED
 
     async def interrupt(self) -> None:
         """Ask the CLI to stop."""
-        with contextlib.suppress(ClaudeSDKError):
+        # It may be gone, or not listen: the SDK raises a bare Exception then.
+        with contextlib.suppress(Exception):
             await self._client.interrupt()
 
     async def set_mode(self, mode: Mode) -> None:
-        """Change the permission mode at once, also in the middle of a turn."""
+        """Change the permission mode at once, also in the middle of a turn.
+
+        Raises `SessionFailed`: a session that keeps a laxer mode must not be used.
+        """
         if mode == self._gate.mode:
             return
         self._gate.mode = mode
-        with contextlib.suppress(ClaudeSDKError):
+        try:
             await self._client.set_permission_mode(mode)
+        except Exception as error:
+            _log.warning("session.mode_failed", conversation=self._opening.conversation)
+            raise SessionFailed(CRASHED) from error
 
     async def settled(self) -> None:
         """The unresolved call was answered: from here on the session has its own mode."""
@@ -109,74 +137,24 @@ class ClaudeSession:
         if release is not None:
             await self.set_mode(release.then)
 
+    def forget_release(self) -> None:
+        """What lay unresolved is settled, or nothing did."""
+        self._gate.forget_release()
+
     async def close(self) -> None:
-        """End the process. Never raises."""
-        if self._closed:
-            return
-        self._closed = True
+        """End the process and all that it started. Never raises; whoever calls waits for it."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        disconnecting = asyncio.create_task(self._client.disconnect())
+        patience = BUSY_CLOSE_SECONDS if self._busy else CLOSE_SECONDS
+        await asyncio.wait({disconnecting}, timeout=patience)
+        # Cancelling the SDK here would leave the process to itself: killed, it comes to its end.
+        await asyncio.to_thread(launch.end_marked, *self._mark)
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
-                await self._client.disconnect()
+                await disconnecting
         except Exception:  # noqa: BLE001 - closing must not fail whatever state the CLI is in
             _log.exception("session.close_failed", conversation=self._opening.conversation)
-
-
-class ClaudeSessions:
-    """The factory of sessions for the pool."""
-
-    def __init__(
-        self,
-        workspaces: Workspaces,
-        upstream: Upstream,
-        start_script: Path,
-        mark: tuple[str, str],
-    ) -> None:
-        self._workspaces = workspaces
-        self._upstream = upstream
-        self._start_script = start_script
-        self._mark = mark
-
-    async def __call__(self, opening: Opening) -> ClaudeSession:
-        """Start and connect a process. Raises `SessionFailed`; cancelled, it leaves none."""
-        session: ClaudeSession | None = None
-        calls = MessageCalls()
-
-        async def settled() -> None:
-            if session is not None:
-                await session.settled()
-
-        mode = "default" if opening.release is not None else opening.mode
-        gate = Gate(opening.workspace.work, mode, calls, opening.release, settled)
-        client = ClaudeSDKClient(
-            options.options(
-                opening,
-                gate,
-                self._workspaces.instructions(opening.workspace),
-                self._start_script,
-                options.environment(opening, self._upstream, self._mark),
-            )
-        )
-        session = ClaudeSession(client, gate, calls, opening)
-        try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                await client.connect()
-        except BaseException as error:
-            await asyncio.shield(session.close())
-            if isinstance(
-                error,
-                (CLINotFoundError, CLIConnectionError, ProcessError, ClaudeSDKError, TimeoutError),
-            ):
-                raise SessionFailed(_why(error)) from error
-            raise
-        return session
-
-
-def _why(error: BaseException) -> Ended:
-    _log.warning("session.start_failed", reason=str(error)[:300])
-    return Ended(
-        "failed",
-        "start_failed",
-        "The agent could not be started.",
-        "Retry; if it happens again, an operator should run `bascule doctor`.",
-        broken=True,
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import unicodedata
 from pathlib import Path, PurePath
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 from agent_service.contract.decisions import Decision, Question, QuestionOption
 
 _KEEP = {"\n", "\t"}
+# Not str.splitlines, for which a lone \r ends a line: it is shown as what it is.
+_LINE = re.compile(r"[^\n]*\n|[^\n]+")
 
 
 def visible(text: str) -> str:
@@ -61,8 +64,7 @@ def title(tool: str, tool_input: dict[str, Any], workdir: Path) -> str:
 
 
 def _edit_diff(tool_input: dict[str, Any]) -> str:
-    before = str(tool_input.get("old_string", "")).splitlines(keepends=True)
-    after = str(tool_input.get("new_string", "")).splitlines(keepends=True)
+    before, after = (_LINE.findall(str(tool_input.get(f"{n}_string", ""))) for n in ("old", "new"))
     lines = list(difflib.unified_diff(before, after, n=100_000))[3:]
     return "".join(line if line.endswith("\n") else line + "\n" for line in lines)
 

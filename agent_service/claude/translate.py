@@ -18,10 +18,10 @@ from claude_agent_sdk import (
     UserMessage,
 )
 
-from agent_service.claude import show
+from agent_service.claude import show, trouble
+from agent_service.claude.outward import Outward
 from agent_service.contract.events import (
     Event,
-    Notice,
     Text,
     TextDelta,
     ToolFinished,
@@ -33,36 +33,13 @@ from agent_service.turns.port import Deferred, Ended, SessionItem
 
 SUMMARY_LIMIT = 500
 
-_ERRORS: dict[str, tuple[str, str, str]] = {
-    "authentication_failed": (
-        "authentication",
-        "The model refused the credential.",
-        "An operator has to set a working AGENT_API_KEY.",
-    ),
-    "billing_error": (
-        "authentication",
-        "The model refused because of billing.",
-        "An operator has to look at the account of the API key.",
-    ),
-    "rate_limit": (
-        "model_overloaded",
-        "The model is over its rate limit.",
-        "Retry in a few minutes.",
-    ),
-    "server_error": ("model_error", "The model answered with an error.", "Retry in a moment."),
-    "invalid_request": (
-        "model_error",
-        "The model did not accept the request.",
-        "Start a new conversation, or ask for less at once.",
-    ),
-}
-
 
 class Translator:
     """Translates the messages of one prompt. Make a new one for each."""
 
-    def __init__(self, workdir: Path, cost_before: float) -> None:
+    def __init__(self, workdir: Path, cost_before: float, outward: Outward) -> None:
         """`cost_before`: what the CLI's process had cost so far; it only tells the sum."""
+        self._outward = outward
         self.cost = cost_before
         self._cost_before = cost_before
         self._workdir = workdir
@@ -80,7 +57,7 @@ class Translator:
         elif isinstance(message, ResultMessage):
             yield from self._result(message)
         elif isinstance(message, SystemMessage) and message.subtype == "api_retry":
-            yield _retry(message.data)
+            yield trouble.retry(message.data)
 
     def _delta(self, message: StreamEvent) -> Iterator[Event]:
         delta = message.event.get("delta", {})
@@ -106,7 +83,9 @@ class Translator:
             return
         for block in message.content:
             if isinstance(block, ToolResultBlock):
-                summary = show.visible(_text(block.content))[:SUMMARY_LIMIT]
+                # Cleaned before it is cut: half a key is not found any more.
+                result = self._outward.text(_text(block.content))
+                summary = show.visible(result)[:SUMMARY_LIMIT]
                 yield ToolFinished(block.tool_use_id, not block.is_error, summary)
 
     def _result(self, message: ResultMessage) -> Iterator[SessionItem]:
@@ -141,29 +120,9 @@ class Translator:
             return Ended("interrupted", "stopped", "Stopped.")
         if self._error is None and not message.is_error:
             return Ended("completed")
-        status = message.api_error_status
         text = self._error_text or message.result or ", ".join(message.errors or ())
-        if status in (429, 529):
-            reason, said, remedy = _ERRORS["rate_limit"]
-            said = "The model is overloaded." if status == 529 else said
-        elif self._error in _ERRORS:
-            reason, said, remedy = _ERRORS[self._error]
-        elif status is None and "onnect" in text:
-            reason, said = "model_unreachable", "The model cannot be reached, or hung up."
-            remedy = "Retry; if it lasts, an operator should look at AGENT_UPSTREAM_URL."
-        else:
-            reason, said, remedy = "agent_failed", "The agent ended with an error.", "Retry."
-        detail = show.one_line(text, 300)
-        return Ended("failed", reason, f"{said} ({detail})" if detail else said, remedy)
-
-
-def _retry(data: dict[str, Any]) -> Notice:
-    attempt, most = data.get("attempt"), data.get("max_retries")
-    status = data.get("error_status") or data.get("error") or "no answer"
-    count = f" (try {attempt} of {most})" if attempt and most else ""
-    return Notice(
-        f"The model did not answer ({show.one_line(str(status), 60)}); trying again{count}"
-    )
+        said = self._outward.text(text)
+        return trouble.ended(message.api_error_status, self._error or "", said)
 
 
 def _text(content: str | list[dict[str, Any]] | None) -> str:

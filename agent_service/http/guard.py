@@ -33,6 +33,7 @@ _ID = re.compile(ID_PATTERN)
 T = TypeVar("T")
 
 CALL = web.RequestKey("call", Call)
+KEYS = "Callers sign each call anew, with a key that both sides have and clocks that agree."
 RAW_BODY = web.RequestKey("raw_body", bytes)
 
 
@@ -64,7 +65,7 @@ class Guard:
                 return _answer(StorageFull(str(error), remedy=error.remedy))
             except CallRefused as error:
                 _log.warning("call.refused", method=request.method, reason=str(error))
-                return _answer(NotAuthentic(f"The call was refused: {error}."))
+                return _answer(NotAuthentic(f"The call was refused: {error}.", remedy=KEYS))
             except (web.HTTPException, ConnectionResetError):
                 raise
             except Exception:  # noqa: BLE001 - the caller gets an answer it can show, we the trace
@@ -95,7 +96,7 @@ class Guard:
         if (request.content_length or 0) > BODY_LIMIT:
             raise _too_large()
         if not await self._database.tx(nonces.remember, call.nonce, call.remember_until, now):
-            raise NotAuthentic("The call was refused: it was made before.")
+            raise NotAuthentic("The call was refused: it was made before.", remedy=KEYS)
         request[RAW_BODY] = await self._body(request, call)
         request[CALL] = call
         with structlog.contextvars.bound_contextvars(request_id=call.request_id):
@@ -128,8 +129,8 @@ def _answer(error: ServiceError) -> web.Response:
 def parsed(request: web.Request, adapter: TypeAdapter[T]) -> T:
     """The body as what the route takes. Raises `BadRequest` that names the field."""
     try:
-        # JSON knows no tuples; strict types otherwise, so that "5" is no number.
-        return adapter.validate_json(request[RAW_BODY])
+        # Strict, so that "5" is no number and "yes" no truth value.
+        return adapter.validate_json(request[RAW_BODY], strict=True)
     except ValidationError as error:
         problem = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in problem["loc"])

@@ -8,6 +8,7 @@ from typing import Any
 from openapi_pydantic import OpenAPI
 from pydantic import TypeAdapter
 
+from agent_service.contract.turns import ID_PATTERN
 from agent_service.http.routes import Route
 
 _PARAMETER = re.compile(r"{(\w+)}")
@@ -39,6 +40,7 @@ def document(routes: list[Route], version: str) -> dict[str, Any]:
     return made
 
 
+_ID = {"type": "string", "pattern": ID_PATTERN}
 _ERROR: dict[str, Any] = {
     "type": "object",
     "required": ["error"],
@@ -63,7 +65,7 @@ def _schema(kind: Any, schemas: dict[str, Any]) -> dict[str, Any]:
 
 def _operation(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
     parameters = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        {"name": name, "in": "path", "required": True, "schema": _ID}
         for name in _PARAMETER.findall(route.path)
     ] + [
         {

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from agent_service.contract import events
 from agent_service.contract.decisions import DecisionAnswer, DecisionView
-from agent_service.contract.errors import BadRequest
+from agent_service.contract.errors import BadRequest, Forbidden
 from agent_service.contract.turns import PROMPT_LIMIT, STRICT, TurnRequest, TurnView
 from agent_service.http.guard import checked_id, dumps, identifier, number, parsed, reply
 from agent_service.http.routes import BRIDGE, Route
@@ -50,6 +50,12 @@ def checked(request: TurnRequest) -> TurnRequest:
             f"The message has {size:,} characters; {PROMPT_LIMIT:,} are possible.",
             remedy="Send it as a file, or in parts.",
             field="prompt",
+        )
+    if request.mode == "bypassPermissions":
+        raise Forbidden(
+            "This deployment does not allow the mode bypassPermissions.",
+            remedy="Choose another mode.",
+            field="mode",
         )
     if not 1 <= request.limits.seconds <= 24 * 3600:
         raise BadRequest("limits.seconds: from 1 to 86400.", field="limits.seconds")

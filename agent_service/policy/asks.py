@@ -30,7 +30,10 @@ _ALWAYS_ASK = frozenset({"AskUserQuestion", "ExitPlanMode"})
 
 def _inside(path: object, workdir: Path) -> bool:
     root = os.path.realpath(workdir)
-    real = os.path.realpath(Path(workdir, str(path)))
+    try:
+        real = os.path.realpath(Path(workdir, str(path)))
+    except ValueError:  # no path can have that in it
+        return False
     return real == root or real.startswith(root + os.sep)
 
 
@@ -46,11 +49,17 @@ def _plainly_read_only(command: str) -> bool:
         and words[0] in _PLAIN_COMMANDS
         and _PLAIN_WORDS.fullmatch(command) is not None
         and ".." not in command
+        and not any(word.startswith("/") for word in words)
     )
 
 
-def will_ask(tool: str, tool_input: dict[str, Any], mode: Mode, workdir: Path) -> bool:
-    """Whether a call of the main session in this mode is likely to need a person."""
+def will_ask(
+    tool: str, tool_input: dict[str, Any], mode: Mode, workdir: Path, plans: Path | None = None
+) -> bool:
+    """Whether a call of the main session in this mode is likely to need a person.
+
+    `plans` is where the CLI has the agent write its plan, in plan mode, before it presents it.
+    """
     if tool in _ALWAYS_ASK:
         return mode != "dontAsk"
     if mode in ("dontAsk", "bypassPermissions") or tool in _NEVER:
@@ -61,6 +70,8 @@ def will_ask(tool: str, tool_input: dict[str, Any], mode: Mode, workdir: Path) -
     if tool in _EDITS and mode == "acceptEdits":
         path = tool_input.get(_EDITS[tool], "")
         return not _inside(path, workdir) or _guarded(path, workdir)
+    if tool in _EDITS and mode == "plan" and plans is not None:
+        return not _inside(tool_input.get(_EDITS[tool], ""), plans)
     if tool == "Bash":
         return not _plainly_read_only(str(tool_input.get("command", "")))
     return True

@@ -28,7 +28,10 @@ def target_sha256(tool: str, tool_input: dict[str, Any], workdir: Path) -> str:
     if not isinstance(name, str):
         return ""
     root = os.path.realpath(workdir)
-    path = os.path.realpath(Path(workdir, name))
+    try:
+        path = os.path.realpath(Path(workdir, name))
+    except ValueError:  # no path can have that in it
+        return ""
     if os.path.commonpath([root, path]) != root:
         return ""
     try:

@@ -6,6 +6,7 @@ found by its mark if anything of it is left.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -18,6 +19,8 @@ _log = structlog.get_logger(__name__)
 
 MARK = "BASCULE_SESSION_OF"
 """Environment variable of every process of a session; its value names the deployment's home."""
+SESSION_MARK = "BASCULE_SESSION"
+"""The same; its value stands for one start of one session."""
 
 
 class LaunchImpossible(Exception):
@@ -41,9 +44,42 @@ def write_start_script(run_dir: Path, cli: Path) -> Path:
     script = run_dir / "claude"
     # nice: a busy agent must not starve the bridge, which streams.
     command = f'exec {shlex.quote(setpriv)} --pdeathsig KILL nice -n 5 {shlex.quote(str(cli))} "$@"'
-    script.write_text(f"#!/bin/sh\n{command}\n")
-    script.chmod(0o700)
+    try:
+        script.write_text(f"#!/bin/sh\n{command}\n")
+        script.chmod(0o700)
+    except OSError as error:
+        raise LaunchImpossible(
+            f"{script} cannot be written: {os.strerror(error.errno or 0)}.",
+            remedy=f"Give {run_dir} to the user that runs the service.",
+        ) from None
     return script
+
+
+def end_marked(name: str, value: str) -> int:
+    """End every process that has this in its environment; gives how many.
+
+    Also what a command of the agent's left in the background, which outlives the CLI itself.
+    """
+    ended: set[int] = set()
+    while found := [p for p in psutil.process_iter() if _is_marked(p, name, value)]:
+        for process in found:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        psutil.wait_procs(found, timeout=1)
+        pids = {process.pid for process in found}
+        if pids <= ended:
+            break  # the kernel is slow, or does not let us
+        ended |= pids
+    return len(ended)
+
+
+def _is_marked(process: psutil.Process, name: str, value: str) -> bool:
+    try:
+        if process.pid == os.getpid() or process.environ().get(name) != value:
+            return False
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def sweep(home: Path) -> int:
@@ -51,15 +87,7 @@ def sweep(home: Path) -> int:
 
     Processes of the service that runs now do not exist yet when this is called.
     """
-    ended = 0
-    wanted = str(home)
-    for process in psutil.process_iter():
-        try:
-            if process.pid != os.getpid() and process.environ().get(MARK) == wanted:
-                process.kill()
-                ended += 1
-        except psutil.Error:
-            continue
+    ended = end_marked(MARK, str(home))
     if ended:
         _log.warning("sessions.swept", processes=ended)
     return ended

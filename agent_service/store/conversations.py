@@ -28,6 +28,13 @@ class StoredConversation:
     unsettled: str | None
 
 
+# Composed once: that costs more than to run them.
+_FIND = sa.select(schema.conversation).where(schema.conversation.c.id == sa.bindparam("it"))
+_UPDATE = schema.conversation.update().where(schema.conversation.c.id == sa.bindparam("it"))
+_WORKSPACES = sa.select(schema.workspace.c.id)
+_WORKSPACE = _WORKSPACES.where(schema.workspace.c.id == sa.bindparam("it"))
+
+
 def _conversation(row: sa.Row[Any]) -> StoredConversation:
     return StoredConversation(
         id=row.id,
@@ -42,8 +49,7 @@ def _conversation(row: sa.Row[Any]) -> StoredConversation:
 
 def find(db: sa.Connection, conversation: str) -> StoredConversation:
     """Raises `NotFound`."""
-    table = schema.conversation
-    row = db.execute(sa.select(table).where(table.c.id == conversation)).first()
+    row = db.execute(_FIND, {"it": conversation}).first()
     if row is None:
         raise NotFound("No such conversation.")
     return _conversation(row)
@@ -52,11 +58,10 @@ def find(db: sa.Connection, conversation: str) -> StoredConversation:
 def ensure(db: sa.Connection, conversation: str, workspace: str) -> StoredConversation:
     """The conversation, made if need be. Raises `Conflict` if it is in another workspace."""
     now = time.time()
-    table = schema.conversation
-    row = db.execute(sa.select(table).where(table.c.id == conversation)).first()
+    row = db.execute(_FIND, {"it": conversation}).first()
     if row is None:
         db.execute(
-            table.insert().values(
+            schema.conversation.insert().values(
                 id=conversation,
                 workspace=workspace,
                 session_id=str(uuid.uuid4()),
@@ -75,19 +80,17 @@ def ensure(db: sa.Connection, conversation: str, workspace: str) -> StoredConver
 
 
 def workspaces(db: sa.Connection) -> set[str]:
-    return set(db.scalars(sa.select(schema.workspace.c.id)))
+    return set(db.scalars(_WORKSPACES))
 
 
 def ensure_workspace(db: sa.Connection, workspace: str) -> None:
-    table = schema.workspace
-    if db.scalar(sa.select(table.c.id).where(table.c.id == workspace)) is None:
-        db.execute(table.insert().values(id=workspace, created_at=time.time()))
+    if db.scalar(_WORKSPACE, {"it": workspace}) is None:
+        db.execute(schema.workspace.insert().values(id=workspace, created_at=time.time()))
 
 
 def update(db: sa.Connection, conversation: str, /, **values: Any) -> None:
     """Set columns of a conversation."""
-    table = schema.conversation
-    db.execute(table.update().where(table.c.id == conversation).values(**values))
+    db.execute(_UPDATE, {"it": conversation, **values})
 
 
 def counts(

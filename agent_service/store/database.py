@@ -45,8 +45,17 @@ class StoreUnusable(StoreError):
 _FULL = ("database or disk is full", "disk i/o error", "no space left")
 
 
+def _is_full(error: Exception) -> bool:
+    return any(word in str(error).lower() for word in _FULL)
+
+
 def engine_for(path: Path) -> sa.Engine:
-    """An engine with the pragmas that every connection to this database needs."""
+    """An engine with the pragmas that every connection to this database needs.
+
+    The file is made for its own user only; what SQLite makes beside it then is so too.
+    """
+    path.touch(mode=0o600)
+    path.chmod(0o600)
     engine = sa.create_engine(f"sqlite:///{path}", pool_size=1, max_overflow=0)
 
     @event.listens_for(engine, "connect")
@@ -76,6 +85,7 @@ class Database:
         self._path = path
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="agent-store")
         self._engine: sa.Engine | None = None
+        self._connection: sa.Connection | None = None
         self._lock: int | None = None
 
     async def open(self) -> None:
@@ -83,8 +93,11 @@ class Database:
         await self._in_thread(self._open)
 
     def _open(self) -> None:
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        except PermissionError:
+            raise self._not_ours() from None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -97,9 +110,23 @@ class Database:
         try:
             self._engine = engine_for(self._path)
             migrations.upgrade(self._engine)
-            self._path.chmod(0o600)
+        except PermissionError:
+            raise self._not_ours() from None
         except migrations.TooNew as error:
             raise StoreUnusable(str(error), remedy=error.remedy) from None
+        except sa.exc.DatabaseError as error:
+            if _is_full(error):
+                raise
+            raise StoreUnusable(
+                f"{self._path} cannot be used: {error.orig}.",
+                remedy="Restore a backup of it, or move it away to begin with an empty one.",
+            ) from None
+
+    def _not_ours(self) -> StoreUnusable:
+        return StoreUnusable(
+            f"{self._path.parent} cannot be written to.",
+            remedy="Give it to the user that runs the service, or choose another BASCULE_HOME.",
+        )
 
     async def tx(
         self, fn: Callable[Concatenate[sa.Connection, P], T], *args: P.args, **kwargs: P.kwargs
@@ -114,14 +141,28 @@ class Database:
     def _transaction(self, fn: Callable[[sa.Connection], T]) -> T:
         if self._engine is None:
             raise StoreUnusable("The database is not open.")
-        with self._engine.begin() as connection:
-            return fn(connection)
+        if self._connection is None:
+            # Kept open: to check one out costs more than most transactions do.
+            self._connection = self._engine.connect()
+        try:
+            with self._connection.begin():
+                return fn(self._connection)
+        except sa.exc.DBAPIError:
+            # After a failed write the connection's own state is not worth trusting.
+            self._disconnect()
+            raise
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.invalidate()
+            self._connection.close()
+            self._connection = None
 
     async def _in_thread(self, fn: Callable[[], T]) -> T:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, fn)
         except (sa.exc.OperationalError, sa.exc.DatabaseError, OSError) as error:
-            if any(word in str(error).lower() for word in _FULL):
+            if _is_full(error):
                 raise StoreFull(
                     "There is no room on the agent service's disk.",
                     remedy="An operator has to free space, then send it again.",
@@ -131,6 +172,7 @@ class Database:
     async def close(self) -> None:
         """Finish what has begun and unlock the file. Safe to call twice."""
         if self._engine is not None:
+            await self._in_thread(self._disconnect)
             await self._in_thread(self._engine.dispose)
             self._engine = None
         if self._lock is not None:

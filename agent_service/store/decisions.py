@@ -57,7 +57,7 @@ def add(db: sa.Connection, *, tool_input: dict[str, Any], **values: Any) -> None
         schema.decision.insert().values(
             state="waiting",
             requested_at=time.time(),
-            input=json.dumps(tool_input, ensure_ascii=False),
+            input=json.dumps(tool_input),  # ASCII: it may hold what is no character
             **values,
         )
     )

@@ -31,6 +31,20 @@ class StoredTurn:
     decision: str | None
 
 
+# Composed once: that costs more than to run them.
+_FIND = sa.select(schema.turn).where(schema.turn.c.id == sa.bindparam("it"))
+_DIGEST = sa.select(schema.turn.c.body_sha256).where(schema.turn.c.id == sa.bindparam("it"))
+_NEXT_NUMBER = sa.select(sa.func.coalesce(sa.func.max(schema.turn.c.number), 0) + 1)
+_INSERT = schema.turn.insert()
+_APPEND = schema.event.insert()
+_FEED = schema.feed.insert()
+_MOVE = (
+    schema.turn.update()
+    .where(schema.turn.c.id == sa.bindparam("it"), schema.turn.c.state != "finished")
+    .returning(schema.turn.c.conversation)
+)
+
+
 def _turn(row: sa.Row[Any]) -> StoredTurn:
     return StoredTurn(
         id=row.id,
@@ -50,7 +64,7 @@ def put(db: sa.Connection, turn_id: str, conversation: str, body: dict[str, Any]
     """
     text = json.dumps(body, sort_keys=True, ensure_ascii=False)
     digest = hashlib.sha256(text.encode()).hexdigest()
-    known = db.scalar(sa.select(schema.turn.c.body_sha256).where(schema.turn.c.id == turn_id))
+    known = db.scalar(_DIGEST, {"it": turn_id})
     if known is not None:
         if known != digest:
             raise Conflict(
@@ -59,31 +73,32 @@ def put(db: sa.Connection, turn_id: str, conversation: str, body: dict[str, Any]
                 field="turn_id",
             )
         return False
-    number = db.scalar(sa.select(sa.func.coalesce(sa.func.max(schema.turn.c.number), 0) + 1))
     db.execute(
-        schema.turn.insert().values(
-            id=turn_id,
-            number=number,
-            conversation=conversation,
-            body=text,
-            body_sha256=digest,
-            state="queued",
-            created_at=time.time(),
-        )
+        _INSERT,
+        {
+            "id": turn_id,
+            "number": db.scalar(_NEXT_NUMBER),
+            "conversation": conversation,
+            "body": text,
+            "body_sha256": digest,
+            "state": "queued",
+            "created_at": time.time(),
+        },
     )
     return True
 
 
-def find(db: sa.Connection, turn_id: str) -> StoredTurn | None:
-    row = db.execute(sa.select(schema.turn).where(schema.turn.c.id == turn_id)).first()
-    return None if row is None else _turn(row)
+def find(db: sa.Connection, turn_id: str) -> StoredTurn:
+    """Raises `NotFound`."""
+    row = db.execute(_FIND, {"it": turn_id}).first()
+    if row is None:
+        raise NotFound("No such turn.")
+    return _turn(row)
 
 
 def view(db: sa.Connection, turn_id: str) -> TurnView:
     """Raises `NotFound`."""
     turn = find(db, turn_id)
-    if turn is None:
-        raise NotFound("No such turn.")
     last = db.scalar(
         sa.select(sa.func.max(schema.event.c.seq)).where(schema.event.c.turn_id == turn_id)
     )
@@ -115,7 +130,7 @@ def append(db: sa.Connection, turn_id: str, numbered: Iterable[tuple[int, dict[s
         for seq, data in numbered
     ]
     if rows:
-        db.execute(schema.event.insert(), rows)
+        db.execute(_APPEND, rows)
 
 
 def events(db: sa.Connection, turn_id: str, after: int) -> list[tuple[int, dict[str, Any]]]:
@@ -151,23 +166,19 @@ def move(
     """Change a turn's state and tell the feed. A finished turn stays finished."""
     now = time.time()
     row = db.execute(
-        schema.turn.update()
-        .where(schema.turn.c.id == turn_id, schema.turn.c.state != "finished")
-        .values(
-            state=state,
-            outcome=outcome,
-            reason=reason,
-            decision=decision,
-            finished_at=now if state == "finished" else None,
-        )
-        .returning(schema.turn.c.conversation)
+        _MOVE,
+        {
+            "it": turn_id,
+            "state": state,
+            "outcome": outcome,
+            "reason": reason,
+            "decision": decision,
+            "finished_at": now if state == "finished" else None,
+        },
     ).first()
     if row is not None and state != "queued":
-        db.execute(
-            schema.feed.insert().values(
-                turn_id=turn_id, conversation=row.conversation, state=state, at=now
-            )
-        )
+        shown = {"turn_id": turn_id, "conversation": row.conversation, "state": state, "at": now}
+        db.execute(_FEED, shown)
 
 
 def feed(db: sa.Connection, after: int, limit: int = 500) -> Sequence[FeedEntry]:

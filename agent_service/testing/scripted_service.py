@@ -24,7 +24,7 @@ from agent_service.policy.asks import will_ask
 from agent_service.service import AgentService
 from agent_service.settings import AgentSettings, load
 from agent_service.testing.script import parse
-from agent_service.testing.steps import Calls, Echo, Fail, Hang, Say, Step, Think
+from agent_service.testing.steps import Calls, Drop, Echo, Fail, Hang, Say, Step, Think, Wrong
 from agent_service.turns.port import Deferred, Ended, Opening, Release, SessionItem
 
 _WORDS = re.compile(r"\S+\s*")
@@ -39,6 +39,7 @@ class ScriptedSession:
         self._state = opening.workspace.config / f"scripted-{opening.session_id}.json"
         self._stopped = asyncio.Event()
         self._mode: Mode = opening.mode
+        self._release = opening.release
 
     def _read(self) -> tuple[str, int]:
         if not self._state.exists():
@@ -55,7 +56,7 @@ class ScriptedSession:
 
     async def items(self) -> AsyncIterator[SessionItem]:
         prompt, done = self._read()
-        release = self._opening.release
+        release, self._release = self._release, None
         if release is not None and not release.tool_use_id:
             yield Ended("completed")  # nothing lies unresolved here
             return
@@ -79,12 +80,15 @@ class ScriptedSession:
                 yield item
         elif isinstance(step, Fail):
             yield Ended("failed", "model_error", f"The model answered {step.status}.", "Retry.")
+        elif isinstance(step, Drop):
+            yield Ended("failed", "model_unreachable", "The model broke off.", "Retry.")
         elif isinstance(step, (Think, Hang)):
             seconds = step.seconds if isinstance(step, Think) else 3600.0
             if await self._sleep(seconds):
                 yield Ended("interrupted", "stopped", "Stopped.")
         else:
             text = step.text if isinstance(step, (Say, Echo)) else "ok"
+            text = step.problem if isinstance(step, Wrong) else text
             words = _WORDS.findall(text) or [text]
             pause = step.seconds / len(words) if isinstance(step, Say) else 0.0
             for word in words:
@@ -110,6 +114,9 @@ class ScriptedSession:
             if release is not None and release.allow and release.record is not None:
                 allowed = await release.record()
             yield ToolFinished(call_id, allowed, "done" if allowed else "not allowed")
+            if release is not None and allowed and release.answers:
+                chosen = ", ".join(text for texts in release.answers.values() for text in texts)
+                yield Text(f"You chose: {chosen}")
             if release is not None and release.stop:
                 yield Ended("completed")
                 return
@@ -127,6 +134,9 @@ class ScriptedSession:
 
     async def set_mode(self, mode: Mode) -> None:
         self._mode = mode
+
+    def forget_release(self) -> None:
+        self._release = None
 
     async def close(self) -> None:
         self._stopped.set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import time
 import uuid
 from collections.abc import Callable
@@ -18,7 +19,6 @@ from agent_service.contract.events import (
     DecisionRequested,
     ToolFinished,
     ToolStarted,
-    TurnFinished,
     TurnStarted,
     TurnWaiting,
 )
@@ -29,6 +29,7 @@ from agent_service.store.conversations import DOUBT, StoredConversation
 from agent_service.store.database import Database, StoreFull
 from agent_service.store.decisions import StoredDecision
 from agent_service.store.turns import StoredTurn
+from agent_service.turns.ends import FAILED, LOST, NO_ROOM, Ends
 from agent_service.turns.log import TurnLog
 from agent_service.turns.pool import SessionPool
 from agent_service.turns.port import (
@@ -55,19 +56,6 @@ UNKNOWN_END = (
     "This call was started before the service stopped, and how it ended is not known. "
     "It was not run again. Look at the state of things before you go on."
 )
-LOST = Ended(
-    "failed",
-    "interrupted",
-    "The agent service stopped while this ran, so it ended in the middle.",
-    "Look at what it had done, then retry it or go on.",
-)
-NO_ROOM = Ended(
-    "failed",
-    "storage_full",
-    "There is no room left on the agent service's disk.",
-    "An operator has to free space; then retry.",
-    broken=True,
-)
 
 
 @dataclass(slots=True)
@@ -86,6 +74,7 @@ class TurnDriver:
         database: Database,
         pool: SessionPool,
         workspaces: Workspaces,
+        ends: Ends,
         *,
         default_mode: Mode,
         default_model: str | None,
@@ -95,13 +84,14 @@ class TurnDriver:
         self._database = database
         self._pool = pool
         self._workspaces = workspaces
+        self._ends = ends
         self.default_mode: Mode = default_mode
         self.default_model = default_model
         self._decision_seconds = decision_seconds
         self._clock = clock
 
     async def run(
-        self, log: TurnLog, turn: StoredTurn, control: Control
+        self, log: TurnLog, conversation: str, control: Control
     ) -> Literal["waiting", "finished"]:
         """Run a queued turn, or go on with one whose decision was answered.
 
@@ -109,33 +99,30 @@ class TurnDriver:
         (the service stops) ends the turn as interrupted.
         """
         try:
-            ended = await self._run(log, turn, control)
+            ended = await self._run(log, control)
         except SessionFailed as error:
             ended = replace(error.ended, broken=True)
         except StoreFull:
             ended = NO_ROOM
+        except OSError as error:
+            _log.exception("turn.failed", turn_id=log.turn_id)
+            ended = NO_ROOM if error.errno in (errno.ENOSPC, errno.EDQUOT) else FAILED
         except asyncio.CancelledError:
-            await asyncio.shield(self.finish(log, LOST))
+            await asyncio.shield(self._ends.finish(log, LOST))
             raise
         except Exception:  # noqa: BLE001 - whatever it is, the turn must end and say so
-            _log.exception("turn.failed", turn_id=turn.id)
-            ended = Ended(
-                "failed",
-                "agent_failed",
-                "Something went wrong inside the agent service.",
-                "Retry; if it happens again, an operator finds the reason in the service's log.",
-                broken=True,
-            )
+            _log.exception("turn.failed", turn_id=log.turn_id)
+            ended = FAILED
         if ended is None:
             return "waiting"
         # A stop that came while the turn ended by itself must not hide what it said.
         if control.cut is not None and ended.outcome != "completed":
             ended = replace(control.cut, broken=ended.broken)
         if ended.broken:
-            await self._pool.discard(turn.conversation)
+            await self._pool.discard(conversation)
         else:
-            await self._pool.rest(turn.conversation)
-        await self.finish(log, ended, None if ended.broken else turn.conversation)
+            await self._pool.rest(conversation)
+        await self._ends.finish(log, ended, None if ended.broken else conversation)
         return "finished"
 
     async def warm(self, conversation_id: str) -> None:
@@ -146,9 +133,9 @@ class TurnDriver:
             await self._pool.open(self._opening(conversation, None, mode))
             await self._pool.rest(conversation_id)
 
-    async def _run(self, log: TurnLog, turn: StoredTurn, control: Control) -> Ended | None:
+    async def _run(self, log: TurnLog, control: Control) -> Ended | None:
+        turn, conversation = await self._database.tx(self._begin, log.turn_id)
         request = _REQUEST.validate_python(turn.body)
-        conversation = await self._database.tx(self._begin, turn)
         mode = self._mode(request, conversation)
         if control.cut is not None:
             return control.cut
@@ -168,13 +155,14 @@ class TurnDriver:
             watch.cancel()
 
     @staticmethod
-    def _begin(db: sa.Connection, turn: StoredTurn) -> StoredConversation:
+    def _begin(db: sa.Connection, turn_id: str) -> tuple[StoredTurn, StoredConversation]:
         """The turn runs, and from now on its session is in doubt; gives how it was before."""
+        turn = turns.find(db, turn_id)
         turns.move(db, turn.id, "running", decision=turn.decision)
         conversation = conversations.find(db, turn.conversation)
         if turn.decision is None:
             conversations.update(db, turn.conversation, unsettled=DOUBT, started=True)
-        return conversation
+        return turn, conversation
 
     @staticmethod
     def _was_cut(control: Control) -> bool:
@@ -233,10 +221,12 @@ class TurnDriver:
             release = self._release(decision, allow=False, message=message, stop=True)
             patience = SETTLE_SECONDS
         session = await self._pool.open(self._opening(conversation, request, "default", release))
+        # A call that got its result just before the service died is not asked for again.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience):
                 async for _ in session.items():
                     pass
+        session.forget_release()
         return session
 
     async def _resume(
@@ -334,6 +324,7 @@ class TurnDriver:
         # The process must be gone before anybody can answer: a second one would fight it.
         await self._pool.discard(turn.conversation)
         await log.commit(record, DecisionRequested(shown), TurnWaiting(decision_id))
+        _log.info("turn.waiting", turn_id=turn.id, decision=decision_id, tool=deferred.tool)
         log.close()
 
     async def _watch(self, control: Control, conversation: str, seconds: float) -> None:
@@ -354,20 +345,3 @@ class TurnDriver:
                 await control.done.wait()
         except TimeoutError:
             await session.close()
-
-    async def finish(self, log: TurnLog, ended: Ended, settled: str | None = None) -> None:
-        """End a turn durably and for all readers. `settled` names the conversation whose
-        session said that it has nothing more to do."""
-        event = TurnFinished(ended.outcome, ended.reason, ended.message, ended.remedy)
-
-        def change(db: sa.Connection) -> None:
-            turns.move(db, log.turn_id, "finished", outcome=ended.outcome, reason=ended.reason)
-            if settled is not None:
-                conversations.update(db, settled, unsettled=None)
-
-        try:
-            await log.commit(change, event)
-        except StoreFull:
-            # Those who follow learn it now; the next start ends the row.
-            log.add(event)
-        log.close()

@@ -29,13 +29,17 @@ class TurnLog:
     def __init__(self, database: Database, turn_id: str, first_seq: int) -> None:
         self.turn_id = turn_id
         self._database = database
-        self._next = first_seq
+        self._first = self._next = first_seq
         self._memory: list[NumberedEvent] = []
         self._unwritten: list[NumberedEvent] = []
         self._writer: asyncio.Task[None] | None = None
         self._write_lock = asyncio.Lock()
         self._changed = asyncio.Event()
         self._closed = False
+
+    def covers(self, after: int) -> bool:
+        """Whether every event above `after` is or was here, so that nobody need look elsewhere."""
+        return self._first <= after + 1
 
     def add(self, event: Event) -> None:
         """Number an event and show it. It is written soon."""

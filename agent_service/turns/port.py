@@ -100,7 +100,14 @@ class AgentSession(Protocol):
         """Stop what runs; `items` ends soon after. Harmless when nothing runs."""
         ...
 
-    async def set_mode(self, mode: Mode) -> None: ...
+    async def set_mode(self, mode: Mode) -> None:
+        """Raises `SessionFailed` where that is not possible."""
+        ...
+
+    def forget_release(self) -> None:
+        """What lay unresolved when it was opened is settled: go on without the opening's
+        release."""
+        ...
 
     async def close(self) -> None:
         """End the process and everything it started. Never raises; safe to call twice."""

@@ -14,18 +14,20 @@ import structlog
 from agent_service.contract import events
 from agent_service.contract.decisions import DecisionAnswer, DecisionState, DecisionView
 from agent_service.contract.errors import Forbidden, Unavailable
-from agent_service.contract.events import DecisionResolved, FeedEntry, NumberedEvent
+from agent_service.contract.events import DecisionResolved, FeedEntry, Notice, NumberedEvent
 from agent_service.contract.turns import ConversationView, TurnRequest, TurnView
 from agent_service.store import conversations, decisions, turns
-from agent_service.store.database import Database, StoreError
+from agent_service.store.database import Database, StoreError, StoreFull
 from agent_service.store.decisions import StoredDecision
-from agent_service.turns.driver import LOST, Control, TurnDriver
+from agent_service.turns.driver import Control, TurnDriver
+from agent_service.turns.ends import LOST, Ends
 from agent_service.turns.log import TurnLog
 from agent_service.turns.pool import SessionPool
 from agent_service.turns.port import Ended, SessionFailed
-from agent_service.workspaces.directory import Workspaces
 
 _log = structlog.get_logger(__name__)
+
+BEHIND = Notice("This starts when the question before it in this conversation is answered.")
 
 _STATES: dict[str, DecisionState] = {"allow": "allowed", "deny": "denied", "answer": "answered"}
 
@@ -37,8 +39,8 @@ class TurnRunner:
         self,
         database: Database,
         pool: SessionPool,
-        workspaces: Workspaces,
         driver: TurnDriver,
+        ends: Ends,
         *,
         one_workspace: bool,
         clock: Callable[[], float] = time.time,
@@ -47,8 +49,8 @@ class TurnRunner:
         """`one_workspace` refuses a second workspace: without a sandbox nothing keeps two apart."""
         self._database = database
         self._pool = pool
-        self._workspaces = workspaces
         self._driver = driver
+        self._ends = ends
         self._one_workspace = one_workspace
         self._clock = clock
         self._housekeeping_seconds = housekeeping_seconds
@@ -68,7 +70,7 @@ class TurnRunner:
         interrupted. Queued ones run, waiting ones wait on."""
         for turn in await self._database.tx(turns.unfinished):
             if turn.state == "running":
-                await self._driver.finish(await self._new_log(turn.id), LOST)
+                await self._ends.finish(await self._new_log(turn.id), LOST)
             elif turn.state == "waiting":
                 self._waiting[turn.conversation] = turn.id
             else:
@@ -81,6 +83,9 @@ class TurnRunner:
             await asyncio.sleep(self._housekeeping_seconds)
             try:
                 await self._pool.close_idle()
+                for turn_id in await self._ends.record_again():
+                    self._logs.pop(turn_id, None)
+                    self._wake_feed()
                 for decision in await self._database.tx(decisions.due, self._clock()):
                     ended = Ended("refused", "expired", "Nobody answered in time.", "Ask again.")
                     await self._end_waiting(decision, "expired", ended)
@@ -108,7 +113,6 @@ class TurnRunner:
         """
         if self._stopping:
             raise Unavailable("The agent service is stopping.", remedy="Try again in a moment.")
-        self._workspaces.ensure(request.workspace)
 
         def store(db: sa.Connection) -> tuple[bool, TurnView]:
             if self._one_workspace and conversations.workspaces(db) - {request.workspace}:
@@ -118,13 +122,17 @@ class TurnRunner:
                 )
             conversations.ensure_workspace(db, request.workspace)
             conversations.ensure(db, request.conversation, request.workspace)
-            new = turns.put(db, turn_id, request.conversation, asdict(request))
-            return new, turns.view(db, turn_id)
+            if turns.put(db, turn_id, request.conversation, asdict(request)):
+                return True, TurnView(turn_id, request.conversation, "queued", 0)
+            return False, turns.view(db, turn_id)
 
         new, view = await self._database.tx(store)
         if new:
-            await self._new_log(turn_id)
+            _log.info("turn.queued", turn_id=turn_id, conversation=request.conversation)
+            self._logs[turn_id] = TurnLog(self._database, turn_id, 1)
             self._enqueue(request.conversation, turn_id)
+            if request.conversation in self._waiting:
+                await self._tell_queued([turn_id])
         return view
 
     async def view(self, turn_id: str) -> TurnView:
@@ -137,6 +145,10 @@ class TurnRunner:
         Raises `NotFound`.
         """
         log = self._logs.get(turn_id)
+        if log is not None and log.covers(after):
+            async for item in log.follow(after):
+                yield item
+            return
         view, stored = await self._database.tx(
             lambda db: (turns.view(db, turn_id), turns.events(db, turn_id, after))
         )
@@ -190,7 +202,6 @@ class TurnRunner:
             conversations.ensure_workspace(db, workspace)
             conversations.ensure(db, conversation, workspace)
 
-        self._workspaces.ensure(workspace)
         await self._database.tx(ensure)
         busy = conversation in self._workers or conversation in self._waiting
         if busy or conversation in self._pool or self._stopping:
@@ -227,7 +238,7 @@ class TurnRunner:
             await self._end_waiting(decision, "cancelled", ended, by)
         elif turn.state == "queued" and turn_id in queue:
             queue.remove(turn_id)
-            await self._driver.finish(await self._new_log(turn_id), ended)
+            await self._ends.finish(await self._new_log(turn_id), ended)
             self._logs.pop(turn_id, None)
             self._wake_feed()
         return await self._database.tx(turns.view, turn_id)
@@ -270,7 +281,7 @@ class TurnRunner:
                 ),
                 resolved,
             )
-            await self._driver.finish(log, ended)
+            await self._ends.finish(log, ended)
         finally:
             self._forget(decision.turn_id, log)
         self._waiting.pop(decision.conversation, None)
@@ -310,22 +321,27 @@ class TurnRunner:
         queue = self._queues[conversation]
         while queue and conversation not in self._waiting:
             turn_id = queue.pop(0)
-            turn = await self._database.tx(turns.find, turn_id)
-            if turn is None or turn.state != "queued":
-                continue
             log = await self._new_log(turn_id)
             control = self._running[turn_id] = Control()
             try:
                 with structlog.contextvars.bound_contextvars(request_id=turn_id):
-                    if await self._driver.run(log, turn, control) == "waiting":
+                    if await self._driver.run(log, conversation, control) == "waiting":
                         self._waiting[conversation] = turn_id
+                        await self._tell_queued(queue)
             finally:
                 del self._running[turn_id]
-                self._logs.pop(turn_id, None)
+                if turn_id not in self._ends.unrecorded:
+                    self._logs.pop(turn_id, None)
                 control.done.set()
                 self._wake_feed()
         if not queue:
             self._queues.pop(conversation, None)
+
+    async def _tell_queued(self, queue: Sequence[str]) -> None:
+        """Readers of turns behind a decision learn why nothing happens."""
+        for turn_id in list(queue):
+            with contextlib.suppress(StoreFull):
+                await (await self._new_log(turn_id)).commit(lambda _: None, BEHIND)
 
     def _wake_feed(self) -> None:
         self._feed_changed.set()

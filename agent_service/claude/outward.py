@@ -1,0 +1,47 @@
+"""What leaves a session: without the model's key, and with nothing that cannot be written down.
+
+An error's text may quote the key it was refused for, and a command may print it. Lone surrogates
+are no characters: neither a database nor a socket takes them.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields, replace
+
+from agent_service.contract.decisions import Decision
+from agent_service.turns.port import SessionItem
+
+HIDDEN = "[hidden]"
+SHORTEST_SECRET = 8
+"""Shorter ones (a gateway's "none") stand in too many words to be told from them."""
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class Outward:
+    """Cleans the items of one session. `secret` is the key that its process holds."""
+
+    def __init__(self, secret: str) -> None:
+        self._secret = secret if len(secret) >= SHORTEST_SECRET else ""
+
+    def text(self, text: str) -> str:
+        """The text as it may be shown and stored."""
+        if self._secret:
+            text = text.replace(self._secret, HIDDEN)
+        return _LONE_SURROGATE.sub("\ufffd", text)
+
+    def item(self, item: SessionItem) -> SessionItem:
+        """The item with every text of it cleaned; a deferred call's own input stays as it is."""
+        changed: dict[str, object] = {}
+        for field in fields(item):
+            value = getattr(item, field.name)
+            if isinstance(value, str):
+                changed[field.name] = self.text(value)
+            elif isinstance(value, Decision):
+                changed[field.name] = replace(
+                    value,
+                    shown=self.text(value.shown),
+                    title=self.text(value.title),
+                    claim=self.text(value.claim),
+                )
+        return replace(item, **changed)  # type: ignore[arg-type]

@@ -1,0 +1,103 @@
+"""The CLI's errors, as reasons for programs and words for people.
+
+The CLI knows the model's status where there was an answer; otherwise its own kind of error and its
+wording are all there is (observed with the version named in pyproject.toml).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from agent_service.claude import show
+from agent_service.contract.events import Notice
+from agent_service.turns.port import Ended
+
+AUTHENTICATION = (
+    "authentication",
+    "The model refused the credential.",
+    "An operator has to set a working AGENT_API_KEY.",
+)
+BILLING = (
+    "authentication",
+    "The model refused because of billing.",
+    "An operator has to look at the account of the API key.",
+)
+RATE_LIMIT = (
+    "model_overloaded",
+    "The model is over its rate limit.",
+    "Retry in a few minutes.",
+)
+OVERLOADED = ("model_overloaded", "The model is overloaded.", "Retry in a few minutes.")
+UNREACHABLE = (
+    "model_unreachable",
+    "The model cannot be reached, or hung up.",
+    "Retry; if it lasts, an operator should look at AGENT_UPSTREAM_URL.",
+)
+NO_SUCH_MODEL = (
+    "model_error",
+    "The chosen model does not exist, or may not be used.",
+    "Choose another model.",
+)
+NOT_ACCEPTED = (
+    "model_error",
+    "The model did not accept the request.",
+    "Start a new conversation, or ask for less at once.",
+)
+FAILED = ("model_error", "The model answered with an error.", "Retry in a moment.")
+UNREADABLE = (
+    "model_error",
+    "The model's answer cannot be read.",
+    "Retry; if it lasts, an operator should look at AGENT_UPSTREAM_URL.",
+)
+AGENT = (
+    "agent_failed",
+    "The agent ended with an error.",
+    "Retry; if it lasts, start a new conversation.",
+)
+
+_KINDS = {
+    "authentication_failed": AUTHENTICATION,
+    "billing_error": BILLING,
+    "rate_limit": RATE_LIMIT,
+    "overloaded": OVERLOADED,
+    "model_not_found": NO_SUCH_MODEL,
+    "invalid_request": NOT_ACCEPTED,
+    "server_error": FAILED,
+}
+_STATUSES = {429: RATE_LIMIT, 529: OVERLOADED}
+_NO_CONNECTION = re.compile(
+    r"connect|socket|network|ECONN|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|EPIPE|certificate", re.IGNORECASE
+)
+
+
+def ended(status: int | None, kind: str, text: str) -> Ended:
+    """How a turn ends. `status` is the model's, `kind` and `text` are the CLI's."""
+    reason, said, remedy = _why(status, kind, text)
+    detail = show.one_line(text, 300)
+    return Ended("failed", reason, f"{said} ({detail})" if detail else said, remedy)
+
+
+def _why(status: int | None, kind: str, text: str) -> tuple[str, str, str]:
+    if status in _STATUSES:
+        return _STATUSES[status]
+    if status is None and text.startswith("API Error") and kind in ("server_error", "unknown"):
+        if _NO_CONNECTION.search(text):
+            return UNREACHABLE
+        return FAILED if kind == "server_error" else UNREADABLE
+    if kind in _KINDS:
+        return _KINDS[kind]
+    if status is None:
+        return AGENT
+    return NOT_ACCEPTED if 400 <= status < 500 else FAILED
+
+
+def retry(data: dict[str, Any]) -> Notice:
+    """What the person learns while the CLI tries again by itself."""
+    attempt, most = data.get("attempt"), data.get("max_retries")
+    status = data.get("error_status")
+    why = f"The model answered {status}" if status else "The model did not answer"
+    wait = float(data.get("retry_delay_ms") or 0) / 1000
+    when = f" in {wait:.0f} s" if wait >= 2 else ""
+    count = f" (try {attempt} of {most})" if attempt and most else ""
+    return Notice(f"{why}; trying again{when}{count}")

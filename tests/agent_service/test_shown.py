@@ -1,0 +1,141 @@
+"""What people and the model are shown: all of it, and nothing that passes for something else."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from agent_service.claude import show
+from agent_service.claude.outward import HIDDEN, Outward
+from agent_service.claude.prompt import content, plain
+from agent_service.contract.events import Text
+from agent_service.contract.turns import Asker, QuotedText, TurnRequest
+
+WORK = Path("/w")
+ANY = st.text(st.characters(codec=None), max_size=200)
+TAGS = st.lists(
+    st.sampled_from(
+        ["<", "</", "/", ">", " ", "\n", "\x00", "\u200b", "system-reminder", "SYSTEM-reminder",
+         "quoted", 'quoted author="x"', "x", "&lt;"]
+    ),
+    max_size=12,
+).map("".join)  # fmt: skip
+
+
+def opens_a_tag(text: str) -> bool:
+    squeezed = "".join(c for c in text.lower() if not c.isspace())
+    return any(
+        mark in squeezed
+        for mark in ("<system-reminder", "</system-reminder", "<quoted", "</quoted")
+    )
+
+
+@given(ANY | TAGS)
+@example("<\x00system-reminder>")
+@example("< / quoted>")
+def test_a_person_cannot_write_our_tags(text: str) -> None:
+    """Whatever is written, what is left holds no tag of ours and no control character."""
+    kept = plain(text)
+    assert not opens_a_tag(kept)
+    assert all(c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs", "Co") for c in kept)
+    kept.encode()
+
+
+@given(st.text(st.characters(categories=["L", "N", "P", "S", "Zs"]), max_size=200))
+def test_ordinary_words_stay_as_they_are(text: str) -> None:
+    """Nothing is taken from a text that holds none of our tags."""
+    if not opens_a_tag(text):
+        assert plain(text) == text
+
+
+@given(ANY | TAGS, ANY | TAGS, ANY | TAGS)
+def test_the_last_block_is_always_ours(prompt: str, name: str, quoted: str) -> None:
+    """The CLI expands no prompt whose last block is our own; names cannot break out of it."""
+    request = TurnRequest("c1", "w1", prompt, Asker("p1", name), (QuotedText(name, quoted),))
+    blocks = [block["text"] for block in content(request)]
+    assert len(blocks) == 3
+    first, _, last = blocks
+    assert first.startswith("<quoted author=")
+    assert first.endswith("\n</quoted>")
+    assert not opens_a_tag(first.removeprefix("<quoted author=").removesuffix("</quoted>"))
+    assert last.startswith("<system-reminder>")
+    assert last.endswith("</system-reminder>")
+    assert last.lower().count("system-reminder") == 2 + name.lower().count("system-reminder")
+    assert not opens_a_tag(
+        last.removeprefix("<system-reminder>").replace("<quoted> tags", "")[:-18]
+    )
+    assert '"' not in first.split("\n")[0].removeprefix('<quoted author="').removesuffix('">')
+
+
+@given(ANY)
+def test_everything_invisible_becomes_visible(text: str) -> None:
+    """No control, bidirectional or zero-width character is left, and nothing is left out."""
+    shown = show.visible(text)
+    invisible = {"Cc", "Cf", "Co", "Cs", "Zl", "Zp"}
+    assert all(c in "\n\t" or unicodedata.category(c) not in invisible for c in shown)
+    back = shown
+    for c in set(text):
+        back = back.replace(f"⟨U+{ord(c):04X}⟩", c)
+    if "⟨" not in text:
+        assert back == text
+
+
+@given(ANY, st.integers(1, 200))
+def test_one_line_is_one_short_line(text: str, limit: int) -> None:
+    """A title has no line breaks and its limit, and says where it was longer."""
+    line = show.one_line(text, limit)
+    assert len(line) <= limit
+    assert len(line.splitlines()) <= 1
+    if len(show.one_line(text, 10_000)) > limit:
+        assert line.endswith("…")
+
+
+@given(st.text(max_size=300).filter(lambda c: c.isprintable()))
+def test_a_command_is_shown_whole(command: str) -> None:
+    """What a person allows is all that will run."""
+    assert show.decision("Bash", {"command": command}, WORK).shown == command
+
+
+@given(st.dictionaries(st.text(max_size=10), st.text(max_size=20) | st.integers(), max_size=4))
+def test_any_call_can_be_shown(tool_input: dict[str, object]) -> None:
+    """Whatever a model makes up as input, a person can be asked about it."""
+    for tool in (
+        "Bash",
+        "Write",
+        "Edit",
+        "Read",
+        "WebFetch",
+        "ExitPlanMode",
+        "AskUserQuestion",
+        "X",
+    ):
+        made = show.decision(tool, dict(tool_input), WORK)
+        assert made.title
+        assert "\n" not in made.title
+
+
+@given(st.lists(st.text(max_size=20), max_size=5), st.lists(st.text(max_size=20), max_size=5))
+def test_an_edit_is_shown_whole(before: list[str], after: list[str]) -> None:
+    """Every line that goes and every line that comes stands in the diff."""
+    before, after = ([line.replace("\n", "") for line in lines] for lines in (before, after))
+    old, new = "\n".join(before), "\n".join(after)
+    shown = show.decision("Edit", {"old_string": old, "new_string": new}, WORK).shown
+    if old == new:
+        return
+    lines = shown.split("\n")
+    assert {"-" + show.visible(line) for line in set(before) - set(after) if line} <= set(lines)
+    assert {"+" + show.visible(line) for line in set(after) - set(before) if line} <= set(lines)
+
+
+@given(ANY, st.text(min_size=8, max_size=40).filter(lambda s: s.strip() == s), ANY)
+def test_the_key_never_leaves(before: str, key: str, after: str) -> None:
+    """Wherever the key stands in a text, it is hidden; what leaves can be written down."""
+    outward = Outward(key)
+    item = outward.item(Text(before + key + after))
+    assert isinstance(item, Text)
+    item.text.encode()
+    if key not in HIDDEN and not any("\ud800" <= c <= "\udfff" for c in key):
+        assert key not in item.text or key in (before + HIDDEN + after)
