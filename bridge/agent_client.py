@@ -25,7 +25,8 @@ log = structlog.get_logger()
 AUDIENCE = "agent:main"
 CALLER = "bridge"
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
-MOST_FRUITLESS = 100
+MOST_FRUITLESS = 20
+"""Streams in a row that bring nothing new, with pauses for about half a minute."""
 
 
 class Unreached(errors.Unavailable):
@@ -50,9 +51,12 @@ class Patience:
         self._since: float | None = None
         self._told = False
         self._pause = FIRST_PAUSE
+        self.answers = 0
+        """How often it answered."""
 
     def well(self) -> None:
         """It answers."""
+        self.answers += 1
         if self._told:
             self._tell_well()
         self._since, self._told, self._pause = None, False, FIRST_PAUSE
@@ -130,7 +134,7 @@ class AgentClient:
     async def healthy(self) -> bool:
         """Whether the service answers and says it can work."""
         try:
-            await self._call("GET", "/healthz", None)
+            await self._call("GET", "/readyz", None)
         except errors.ServiceError:
             return False
         return True
@@ -145,7 +149,7 @@ class AgentClient:
         """
         after, fruitless = 0, 0
         while True:
-            before = after
+            before, answers = after, patience.answers
             try:
                 path = f"/v1/turns/{turn_id}/events?after={after}"
                 async with aclosing(self._stream(path, turn_id, patience)) as stream:
@@ -161,8 +165,9 @@ class AgentClient:
                             return
             except TRANSIENT as error:
                 await patience.trouble(error)
-                continue
-            # The service ended the stream: after a `turn.waiting` that is behind us it must.
+                if patience.answers == answers:
+                    continue
+            # It ended the stream, as it must after a `turn.waiting` that is behind us, or broke it.
             fruitless = fruitless + 1 if after == before else 0
             if fruitless > MOST_FRUITLESS:
                 raise errors.Unavailable("The agent service does not tell how the turn goes on.")
@@ -189,7 +194,8 @@ class AgentClient:
         try:
             async with self._open().get(
                 self._url(path),
-                headers=self._headers("GET", path, b"", turn_id) | {"Accept": "text/event-stream"},
+                headers={"Accept": "text/event-stream"},
+                middlewares=(self._signing("GET", path, b"", turn_id),),
                 timeout=self._stream_timeout,
             ) as response:
                 if response.status != 200:
@@ -205,15 +211,14 @@ class AgentClient:
         self, method: str, path: str, body: object | None, request_id: str = ""
     ) -> dict[str, Any]:
         raw = b"" if body is None else json.dumps(body, ensure_ascii=False).encode()
-        headers = self._headers(method, path, raw, request_id)
-        if raw:
-            headers["Content-Type"] = "application/json"
+        headers = {"Content-Type": "application/json"} if raw else {}
         try:
             async with self._open().request(
                 method,
                 self._url(path),
                 data=io.BytesIO(raw) if raw else None,
                 headers=headers,
+                middlewares=(self._signing(method, path, raw, request_id),),
                 timeout=self._call_timeout,
             ) as response:
                 answer = await _body(response)
@@ -231,9 +236,21 @@ class AgentClient:
             )
         return self._session
 
-    def _headers(self, method: str, path: str, body: bytes, request_id: str) -> dict[str, str]:
-        signed = self._signer.header(method, path, body, now=self._clock(), request_id=request_id)
-        return {"Authorization": signed}
+    def _signing(
+        self, method: str, path: str, body: bytes, request_id: str
+    ) -> aiohttp.ClientMiddlewareType:
+        """Signs each attempt anew: aiohttp repeats by itself a call whose connection broke, and
+        one that had arrived would be refused as a replay."""
+
+        async def sign(
+            request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+        ) -> aiohttp.ClientResponse:
+            request.headers["Authorization"] = self._signer.header(
+                method, path, body, now=self._clock(), request_id=request_id
+            )
+            return await send(request)
+
+        return sign
 
     def _url(self, path: str) -> URL:
         return URL(f"http://agent{path}", encoded=True)

@@ -26,8 +26,9 @@ from agent_service.contract import errors
 from bridge.agent_client import AgentClient
 from bridge.conversations import commands, places
 from bridge.engine.clicks import Clicks, stop_message
-from bridge.engine.inbox import problem_with, remember
+from bridge.engine.inbox import remember
 from bridge.engine.job import MESSAGE
+from bridge.engine.problem import problem_with
 from bridge.engine.worker import Workers
 from bridge.people import access
 from bridge.store.database import Database
@@ -99,6 +100,8 @@ class BridgeHost:
             return Receipt("duplicate")
         if reply.stopped is not None:
             self._workers.stop_turn(reply.stopped)
+        if reply.taken_back is not None:
+            await self._workers.taken_back(reply.taken_back)
         only_for = command.sender.identity
         return Receipt("stored", MessageOut(reply.text, only_for=only_for, tone="notice"))
 
@@ -108,10 +111,12 @@ class BridgeHost:
             return Receipt("stored")
         if event.kind in ("edited", "deleted"):
             changed = await self._db.tx(self._change, event)
-            return Receipt("stored" if changed else "ignored")
+            if changed is not None and event.kind == "deleted":
+                await self._workers.taken_back(changed)
+            return Receipt("ignored" if changed is None else "stored")
         return Receipt("ignored")
 
-    def _change(self, con: sa.Connection, event: Lifecycle) -> bool:
+    def _change(self, con: sa.Connection, event: Lifecycle) -> int | None:
         """A message that nobody has taken yet becomes what its sender made of it."""
         key = f"{event.address.platform}:message:{event.key}"
         row = con.execute(
@@ -120,12 +125,14 @@ class BridgeHost:
             .where(seen.c.key == key, message.c.status == "queued")
         ).first()
         if row is None:
-            return False
+            return None
         said = MESSAGE.validate_python(row.payload)
         if said.address != event.address or said.sender.identity != event.sender.identity:
-            return False
+            return None
+        made: int = row.id
         if event.kind == "deleted":
-            return stop_message(con, self._db, row)
+            stop_message(con, self._db, row)
+            return made
         changed, problem = problem_with(replace(said, text=event.text))
         con.execute(
             message.update()
@@ -135,7 +142,7 @@ class BridgeHost:
                 state={"problem": problem} if problem else {},
             )
         )
-        return True
+        return made
 
     async def _warm(self, event: Lifecycle) -> None:
         def fn(con: sa.Connection) -> tuple[str, str] | None:

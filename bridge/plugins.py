@@ -81,7 +81,7 @@ def settings_of(plugin: Plugin, given: Mapping[str, str] | None = None) -> dict[
 
     Raises `PluginInvalid` where a required one is missing.
     """
-    values = _from_environment(plugin) if given is None else dict(given)
+    values = values_of(plugin) if given is None else dict(given)
     settings = {f.name: values.get(f.name) or f.default for f in plugin.settings.fields}
     missing = [f for f in plugin.settings.fields if f.required and not settings[f.name]]
     if missing:
@@ -90,7 +90,8 @@ def settings_of(plugin: Plugin, given: Mapping[str, str] | None = None) -> dict[
     return settings
 
 
-def _from_environment(plugin: Plugin) -> dict[str, str]:
+def values_of(plugin: Plugin) -> dict[str, str]:
+    """The adapter's settings as the environment or `.env` has them, complete or not."""
     fields: dict[str, Any] = {f.name.lower(): (str, f.default) for f in plugin.settings.fields}
     model = create_model(f"{plugin.name}_settings", __base__=_AdapterSettings, **fields)
     values = model().model_dump()
@@ -110,6 +111,11 @@ def make(plugin: Plugin, settings: Mapping[str, str], home: Path, run_dir: Path)
         raise PluginInvalid(f"Adapter {plugin.name}{fields}: {error} {error.remedy}") from error
     except OSError as error:
         raise PluginInvalid(f"Adapter {plugin.name}: {state_dir} cannot be used: {error}") from None
+    except Exception as error:
+        raise PluginInvalid(
+            f"Adapter {plugin.name} cannot be made ({type(error).__name__}: {error}): repair or "
+            "reinstall its package, or take it out of BRIDGE_ADAPTERS."
+        ) from error
     if adapter.name != plugin.name:
         raise PluginInvalid(
             f"Adapter {plugin.name} calls itself {adapter.name}: report it to its author."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import sqlalchemy as sa
 import structlog
@@ -24,14 +24,18 @@ from bridge.http_api.health import Part
 from bridge.people.access import mint
 from bridge.present.turn import TurnPresentation
 from bridge.settings import BridgeSettings, SettingsInvalid, read_signing_keys
-from bridge.store.database import Database
-from bridge.store.errors import StoreFull
+from bridge.store.dialects import database_at
+from bridge.store.errors import StoreFull, StoreUnusable
 from bridge.store.migrate import migrate
 from bridge.store.schema import click, seen
 
 log = structlog.get_logger()
 
-DRAIN_SECONDS = 4.0
+DRAIN_SECONDS = 2.0
+"""What running turns are given at a stop, to bring out what they have to say."""
+ADAPTER_STOP_SECONDS = 1.5
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+"""Between two starts of an adapter that ended, in seconds."""
 REMEMBER_DAYS = 30
 """How long a delivery key is known. Platforms deliver again within hours, at most days."""
 
@@ -63,10 +67,12 @@ class Bridge:
             self.client = AgentClient(settings.agent_socket, keys)
         except ValueError as error:
             raise SettingsInvalid(f"BRIDGE_SIGNING_KEYS_FILE: {error}.") from None
-        self.db = Database(settings.database_url)
+        self.db = database_at(settings.database_url)
         self._lines = StatusLines()
         self._troubles: dict[str, DeliveryError] = {}
         self._failed: dict[str, str] = {}
+        self._broke: dict[str, tuple[float, str]] = {}
+        self._ending = False
         inbox = Inbox(self.db, mint("n"), settings.adapters, settings.bridge_turn_seconds)
         patience = settings.bridge_agent_patience_seconds
         self._workers = Workers(
@@ -108,17 +114,21 @@ class Bridge:
         except BaseException:
             await self.stop()
             raise
-        self._tasks = [asyncio.create_task(self._feed.run()), asyncio.create_task(self._forget())]
-        self._tasks += [asyncio.create_task(self._serve(a)) for a in self.adapters.values()]
+        self._tasks = [
+            asyncio.create_task(self._feed.run(), name="feed"),
+            asyncio.create_task(self._forget(), name="forget"),
+            *(
+                asyncio.create_task(self._serve(adapter), name=f"adapter {adapter.name}")
+                for adapter in self.adapters.values()
+            ),
+        ]
         log.info("bridge started", adapters=list(self.adapters), home=str(self.settings.home))
 
     async def stop(self) -> None:
         """Within 5 s: nothing new is taken, running turns get a moment, the rest is left as a
         crash would leave it and goes on at the next start. Harmless to repeat."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks = []
+        self._ending = True
+        await self._end_tasks()
         await self._workers.stop(self._drain_seconds)
         await self._clicks.stop()
         await self.host.stop()
@@ -127,12 +137,32 @@ class Bridge:
             await self._runner.cleanup()
             self._runner = None
         await self.client.close()
+        await self._save_feed()
         await self.db.close()
         self._over.set()
 
-    async def run(self) -> None:
-        """Start, serve until `finish` is called or an adapter cannot go on, stop."""
+    async def _end_tasks(self) -> None:
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            _, stuck = await asyncio.wait(tasks, timeout=ADAPTER_STOP_SECONDS)
+            for task in stuck:
+                log.error("does not stop, left behind", task=task.get_name())
+
+    async def _save_feed(self) -> None:
+        try:
+            await self._feed.save()
+        except StoreUnusable:
+            return  # never opened
+        except StoreFull as error:
+            log.warning("place in the feed not stored", error=str(error), remedy=error.remedy)
+
+    async def run(self, started: Callable[[], None] = lambda: None) -> None:
+        """Start, serve until `finish` is called or an adapter cannot go on, stop. `started` is
+        called once everything is up."""
         await self.start()
+        started()
         try:
             await self._over.wait()
         finally:
@@ -145,30 +175,34 @@ class Bridge:
         self._over.set()
 
     async def _serve(self, adapter: Adapter) -> None:
-        pause = 0.5
-        while True:
+        clock = asyncio.get_running_loop().time
+        pause = FIRST_PAUSE
+        while not self._ending:
+            began = clock()
             try:
                 await adapter.run(self.host)
+                why = "It ended by itself."
                 log.error("adapter ended by itself, starting it again", adapter=adapter.name)
             except SetupInvalid as error:
                 self._failed[adapter.name] = f"Adapter {adapter.name}: {error} {error.remedy}"
                 log.error("adapter refused", adapter=adapter.name, error=str(error))
                 self._over.set()
                 return
-            except Exception:
+            except Exception as error:
+                why = f"It failed ({type(error).__name__}) and is started again."
                 log.exception("adapter failed, starting it again", adapter=adapter.name)
+            if clock() - began > LONGEST_PAUSE:
+                pause = FIRST_PAUSE
+            self._broke[adapter.name] = (clock() + 2 * LONGEST_PAUSE, why)
             await asyncio.sleep(pause)
-            pause = min(pause * 2, 30.0)
+            pause = min(pause * 2, LONGEST_PAUSE)
 
     async def _listen(self) -> None:
         where = self.settings.listen
         if where is None:
             return
         app = web.Application()
-        checks: dict[str, health.Check] = {"store": self._store_part, "agent": self._agent_part}
-        for adapter in self.adapters.values():
-            checks[f"adapter {adapter.name}"] = self._adapter_part(adapter)
-        health.init_app(app, checks)
+        health.init_app(app, self._checks())
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         site = web.TCPSite(self._runner, *where)
@@ -181,6 +215,16 @@ class Bridge:
             ) from None
         host, port = self._runner.addresses[0][:2]
         self.address = (str(host), int(port))
+
+    async def parts(self) -> dict[str, Part]:
+        """How every part is, as `/healthz` tells it."""
+        return await health.look(self._checks())
+
+    def _checks(self) -> dict[str, health.Check]:
+        checks: dict[str, health.Check] = {"store": self._store_part, "agent": self._agent_part}
+        for adapter in self.adapters.values():
+            checks[f"adapter {adapter.name}"] = self._adapter_part(adapter)
+        return checks
 
     async def _store_part(self) -> Part:
         # A write: a full disk reads well.
@@ -201,6 +245,9 @@ class Bridge:
         async def check() -> Part:
             if refused := self._failed.get(adapter.name):
                 return Part("failed", refused)
+            until, why = self._broke.get(adapter.name, (0.0, ""))
+            if asyncio.get_running_loop().time() < until:
+                return Part("degraded", why, "The bridge's log says why.")
             own = await adapter.health()
             if own.state == "ok" and (trouble := self._troubles.get(adapter.name)):
                 return Part("degraded", str(trouble), trouble.remedy)
@@ -227,4 +274,6 @@ class Bridge:
                 await self.db.tx(fn, durable=False)
             except StoreFull as error:
                 log.error("nothing forgotten", error=str(error), remedy=error.remedy)
+            except Exception:
+                log.exception("nothing forgotten")
             await asyncio.sleep(3600)

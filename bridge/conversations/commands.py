@@ -19,10 +19,12 @@ from bridge.store.schema import conversation, is_open, message
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the sender reads. `stopped` is the message whose turn is to be stopped."""
+    """What the sender reads. `stopped` is the message whose turn is to be stopped, `taken_back`
+    the one that had none yet."""
 
     text: str
     stopped: int | None = None
+    taken_back: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,10 @@ def _stop(asked: Asked) -> Reply:
         "queued": "Taken back before it started.",
         "waiting": "The question is withdrawn and its turn ended.",
     }.get(current.status, "Stopping the turn.")
-    return Reply(f"{what} {_queued(len(rows) - 1)}".strip(), stopped=current.id)
+    told = f"{what} {_queued(len(rows) - 1)}".strip()
+    if current.status == "queued":
+        return Reply(told, taken_back=current.id)
+    return Reply(told, stopped=current.id)
 
 
 def _status(asked: Asked) -> Reply:

@@ -36,6 +36,26 @@ def address_of(row: Any) -> Address:
     return Address(row.platform, row.tenant, row.channel, row.thread, row.direct)
 
 
+def _opening(db: Database) -> sa.Insert:
+    c = conversation.c
+    fresh = db.insert(conversation).values(
+        last_active=db.now,
+        ready_at=db.now,
+        pending=sa.bindparam("pending", type_=sa.Integer),
+        fence=0,
+        lease_until=0.0,
+    )
+    return fresh.on_conflict_do_update(
+        index_elements=[c.platform, c.tenant, c.channel, c.thread, c.direct],
+        set_={
+            "owner": sa.func.coalesce(c.owner, fresh.excluded.owner),
+            "pending": c.pending + fresh.excluded.pending,
+            "last_active": db.now,
+            "ready_at": sa.case((c.pending == 0, db.now), else_=c.ready_at),
+        },
+    ).returning(conversation, (c.lease_until < db.now).label("idle"))
+
+
 def open_or_create(
     con: sa.Connection,
     db: Database,
@@ -50,34 +70,19 @@ def open_or_create(
     The row's lock gives messages of one address their order. A stranger owns nothing: the first
     known person does. `idle` in the row says that nobody holds its lease.
     """
-    c = conversation.c
-    fresh = db.insert(conversation).values(
-        id=mint("c"),
-        platform=address.platform,
-        tenant=address.tenant,
-        channel=address.channel,
-        thread=address.thread,
-        direct=address.direct,
-        title=_title(title),
-        owner=owner,
-        agent_conversation=mint("a"),
-        last_active=db.now,
-        pending=arriving,
-        ready_at=db.now,
-        fence=0,
-        lease_until=0.0,
-    )
-    return con.execute(
-        fresh.on_conflict_do_update(
-            index_elements=[c.platform, c.tenant, c.channel, c.thread, c.direct],
-            set_={
-                "owner": sa.func.coalesce(c.owner, fresh.excluded.owner),
-                "pending": c.pending + arriving,
-                "last_active": db.now,
-                "ready_at": sa.case((c.pending == 0, db.now), else_=c.ready_at),
-            },
-        ).returning(conversation, (c.lease_until < db.now).label("idle"))
-    ).one()
+    values = {
+        "id": mint("c"),
+        "platform": address.platform,
+        "tenant": address.tenant,
+        "channel": address.channel,
+        "thread": address.thread,
+        "direct": address.direct,
+        "title": _title(title),
+        "owner": owner,
+        "agent_conversation": mint("a"),
+        "pending": arriving,
+    }
+    return con.execute(db.prepared(_opening), values).one()
 
 
 def find(con: sa.Connection, address: Address) -> Any | None:

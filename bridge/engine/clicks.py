@@ -113,9 +113,11 @@ class Clicks:
         if kind == "d":
             return await self._decide(action, rest)
         if kind == "stop" and rest.isdecimal():
-            told, stopped = await self._db.tx(self._stop, action, int(rest[:18]))
-            if stopped is not None:
-                self._workers.stop_turn(stopped)
+            told, status = await self._db.tx(self._stop, action, int(rest[:18]))
+            if status == "queued":
+                await self._workers.taken_back(int(rest[:18]))
+            elif status:
+                self._workers.stop_turn(int(rest[:18]))
             return told
         if kind == "retry" and rest.isdecimal():
             told = await self._db.tx(self._retry, action, int(rest[:18]))
@@ -157,6 +159,7 @@ class Clicks:
                 except errors.ServiceError:
                     return f"{error.message} Your answer was not taken: press the button again."
             except errors.AlreadyDecided as error:
+                await self._workers.went_on(row.turn_id)
                 return await self._decided(error, person)
             except errors.NotFound:
                 return NOT_VALID
@@ -177,15 +180,14 @@ class Clicks:
         name = await self._db.tx(access.name_of, by, durable=False)
         return f"This was {state} already by {name}."
 
-    def _stop(
-        self, con: sa.Connection, action: ActionIn, message_id: int
-    ) -> tuple[str, int | None]:
+    def _stop(self, con: sa.Connection, action: ActionIn, message_id: int) -> tuple[str, str]:
+        """(what its presser is told, the status of what was stopped)."""
         row = con.execute(sa.select(message).where(message.c.id == message_id)).first()
         if refused := self._refused(con, action, row and _home(con, row.conversation)):
-            return refused, None
+            return refused, ""
         if row is None or not stop_message(con, self._db, row):
-            return ALREADY_OVER, None
-        return "", row.id
+            return ALREADY_OVER, ""
+        return "", row.status
 
     def _retry(self, con: sa.Connection, action: ActionIn, message_id: int) -> str:
         row = con.execute(sa.select(message).where(message.c.id == message_id)).first()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -85,6 +85,11 @@ class Delivery:
         self._changed.set()
         if self._pump is None:
             self._pump = asyncio.create_task(self._run())
+
+    def finish(self) -> None:
+        """Nothing more is coming: what was shown so far stays as it is, for good."""
+        for post in list(self._posts.values()):
+            self.show(post.key, replace(post.wanted, status="", final=True))
 
     async def flush(self) -> None:
         """Returns when every post shows its last state, or was given up for good."""

@@ -30,27 +30,38 @@ class Feed:
         self._db = db
         self._client = client
         self._workers = workers
-        self._seq = 0
+        self._seq: int | None = None
+        self._saved = 0
 
     async def run(self) -> None:
-        self._seq = saved = await self._db.tx(self._load, durable=False)
+        while True:
+            try:
+                await self._follow()
+            except StoreFull as error:
+                log.error("feed not followed", error=str(error), remedy=error.remedy)
+            except Exception:
+                log.exception("feed not followed, trying again")
+            await asyncio.sleep(SAVE_SECONDS)
+
+    async def _follow(self) -> None:
+        if self._seq is None:
+            self._seq = self._saved = await self._db.tx(self._load, durable=False)
         clock = asyncio.get_running_loop().time
         save_at = clock() + SAVE_SECONDS
         async with aclosing(self._client.feed(self._seq)) as entries:
             async for entry in entries:
+                if entry.state != "waiting":
+                    await self._workers.went_on(entry.turn_id)
                 self._seq = max(self._seq, entry.seq)
-                try:
-                    if entry.state != "waiting":
-                        await self._workers.went_on(entry.turn_id)
-                    if clock() >= save_at and self._seq > saved:
-                        await self._db.tx(self._save, self._seq, durable=False)
-                        saved, save_at = self._seq, clock() + SAVE_SECONDS
-                except StoreFull as error:
-                    log.error("feed entry not stored", error=str(error), remedy=error.remedy)
+                if clock() >= save_at:
+                    await self.save()
+                    save_at = clock() + SAVE_SECONDS
 
     async def save(self) -> None:
-        """Store the place now, when stopping."""
-        await self._db.tx(self._save, self._seq, durable=False)
+        """Store the place now. Does nothing where it is stored, or none was ever read."""
+        if self._seq is not None and self._seq > self._saved:
+            await self._db.tx(self._save, self._seq, durable=False)
+            self._saved = self._seq
 
     def _load(self, con: sa.Connection) -> int:
         return con.scalar(sa.select(cursor.c.value).where(cursor.c.name == NAME)) or 0

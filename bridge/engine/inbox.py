@@ -11,9 +11,10 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 
 from adapters.contract import MessageIn, PostRef
-from agent_service.contract import PROMPT_LIMIT, Asker, Limits, QuotedText, TurnRequest
+from agent_service.contract import Asker, Limits, QuotedText, TurnRequest
 from bridge.conversations import places
 from bridge.engine.job import MESSAGE, Job, Lease, LeaseLost
 from bridge.people import access
@@ -45,31 +46,26 @@ class Inbox:
         row = places.open_or_create(
             con, self._db, said.address, owner=owner, title=said.text, arriving=1
         )
-        made = con.scalar(
-            message.insert()
-            .values(
-                conversation=row.id,
-                order=said.order,
-                payload=MESSAGE.dump_python(said, mode="json"),
-                status="queued",
-                turn_id=access.mint("t"),
-                agent_conversation=row.agent_conversation,
-                after_seq=0,
-                stop_asked=False,
-                state={"problem": problem} if problem else {},
-                received_at=self._db.now,
-            )
-            .returning(message.c.id)
-        )
-        con.execute(
-            seen.update()
-            .where(seen.c.key.in_([message_key(said, key) for key in said.keys]))
-            .values(message=made)
-        )
+        made: int = con.execute(
+            self._db.prepared(_store),
+            {
+                "conversation": row.id,
+                "order": said.order,
+                "payload": MESSAGE.dump_python(said, mode="json"),
+                "status": "queued",
+                "turn_id": access.mint("t"),
+                "agent_conversation": row.agent_conversation,
+                "after_seq": 0,
+                "stop_asked": False,
+                "state": {"problem": problem} if problem else {},
+            },
+        ).scalar_one()
+        keys = [message_key(said, key) for key in said.keys]
+        con.execute(_NAME_KEYS, {"made": made, "its_keys": keys})
         behind = row.pending > 1
         if claim and row.idle and not behind:
-            fence = self._claim(con, row.id)
-            return True, self.take(con, Lease(row.id, fence)), False
+            lease = Lease(row.id, self._claim(con, row.id))
+            return True, self._next(con, lease, row), False
         return True, None, behind
 
     def _unseen(self, con: sa.Connection, said: MessageIn) -> bool:
@@ -77,25 +73,26 @@ class Inbox:
 
     def _claim(self, con: sa.Connection, conversation_id: str) -> int:
         fence: int = con.execute(
-            conversation.update()
-            .where(conversation.c.id == conversation_id)
-            .values(
-                lease_owner=self._node,
-                fence=conversation.c.fence + 1,
-                lease_until=self._db.now + LEASE_SECONDS,
-            )
-            .returning(conversation.c.fence)
+            self._db.prepared(_claim), {"it": conversation_id, "node": self._node}
         ).scalar_one()
         return fence
 
     def pick(self, con: sa.Connection, most: int) -> list[Lease]:
-        """Claim conversations that have something to do, the longest ready first."""
+        """Claim conversations that have something to do, the longest ready first.
+
+        Never one of its own whose lease ran out, as on a full disk or a suspended machine: its
+        worker is still there, and the next `renew` brings the lease back.
+        """
+        c = conversation.c
         ready = (
             sa.select(conversation.c.id)
             .where(
                 is_ready,
                 conversation.c.lease_until < self._db.now,
-                conversation.c.platform.in_(self._platforms),
+                sa.or_(c.lease_owner.is_(None), c.lease_owner != self._node),
+                # As an expression, or the index on addresses would seem to be worth its while:
+                # all conversations there are would be read to find the few that are ready.
+                sa.func.coalesce(c.platform, "").in_(self._platforms),
             )
             .order_by(conversation.c.ready_at)
             .limit(most)
@@ -104,10 +101,10 @@ class Inbox:
         return [Lease(key, self._claim(con, key)) for key in con.scalars(ready).all()]
 
     def renew(self, con: sa.Connection) -> set[Lease]:
-        """Keep this process's leases; returns those it still has."""
+        """Keep this process's leases, lapsed ones that nobody took included; returns them."""
         rows = con.execute(
             conversation.update()
-            .where(conversation.c.lease_owner == self._node, conversation.c.lease_until > 0)
+            .where(conversation.c.lease_owner == self._node)
             .values(lease_until=self._db.now + LEASE_SECONDS)
             .returning(conversation.c.id, conversation.c.fence)
         ).all()
@@ -118,7 +115,7 @@ class Inbox:
         is looked at once, for what happened meanwhile."""
         con.execute(
             conversation.update()
-            .where(conversation.c.lease_until > 0)
+            .where(conversation.c.lease_owner.is_not(None))
             .values(lease_until=0.0, lease_owner=None)
         )
         con.execute(
@@ -129,17 +126,10 @@ class Inbox:
 
     def take(self, con: sa.Connection, lease: Lease) -> Job | None:
         """The next message of a claimed conversation; None gives the lease back."""
-        home = self._held(con, lease)
-        row = con.execute(
-            sa.select(message)
-            .where(message.c.conversation == lease.conversation, is_open)
-            .order_by(
-                sa.case((message.c.status == "queued", 1), else_=0),
-                message.c.order,
-                message.c.id,
-            )
-            .limit(1)
-        ).first()
+        return self._next(con, lease, self._held(con, lease))
+
+    def _next(self, con: sa.Connection, lease: Lease, home: Any) -> Job | None:
+        row = con.execute(_NEXT, {"it": lease.conversation}).first()
         if row is None:
             self._let_go(con, lease, pending=0)
             return None
@@ -158,11 +148,8 @@ class Inbox:
             elif sender and not problem:
                 request = self._request(said, row.agent_conversation, sender)
             state = {"problem": problem, "private": private} if problem else row.state
-            con.execute(
-                message.update()
-                .where(message.c.id == row.id)
-                .values(status="running", request=request, state=state)
-            )
+            running = {"it": row.id, "status": "running", "request": request, "state": state}
+            con.execute(_START, running)
         elif row.status == "waiting":
             con.execute(message.update().where(message.c.id == row.id).values(status="running"))
         return Job(
@@ -219,20 +206,27 @@ class Inbox:
         return left > 0, None
 
     def wait(self, con: sa.Connection, job: Job, seq: int) -> None:
-        """The turn waits for a decision since event `seq`: nobody needs to hold it."""
+        """The turn waits for a decision since event `seq`: nobody needs to hold it.
+
+        One that was to be stopped meanwhile is ready at once, so that somebody stops it.
+        """
         self._held(con, job.lease)
-        con.execute(
+        stop_asked = con.execute(
             message.update()
             .where(message.c.id == job.message)
             .values(status="waiting", after_seq=seq)
-        )
-        self._let_go(con, job.lease, waiting_turn=job.turn_id)
+            .returning(message.c.stop_asked)
+        ).scalar_one()
+        self._let_go(con, job.lease, waiting_turn=None if stop_asked else job.turn_id)
 
     def wake(self, con: sa.Connection, turn_id: str) -> bool:
         """A waiting turn went on: somebody may claim its conversation. False if none waited."""
+        its = sa.select(message.c.conversation).where(message.c.turn_id == turn_id)
         done = con.execute(
             conversation.update()
-            .where(conversation.c.waiting_turn == turn_id)
+            .where(
+                conversation.c.id == its.scalar_subquery(), conversation.c.waiting_turn == turn_id
+            )
             .values(waiting_turn=None, ready_at=self._db.now)
         )
         return done.rowcount > 0
@@ -265,48 +259,53 @@ class Inbox:
         )
 
 
+def _remember(db: Database) -> sa.Insert:
+    return db.insert(seen).values(at=db.now).on_conflict_do_nothing()
+
+
+def _store(db: Database) -> ReturningInsert[int]:
+    return message.insert().values(received_at=db.now).returning(message.c.id)
+
+
+def _claim(db: Database) -> ReturningUpdate[int]:
+    return (
+        conversation.update()
+        .where(conversation.c.id == sa.bindparam("it"))
+        .values(
+            lease_owner=sa.bindparam("node"),
+            fence=conversation.c.fence + 1,
+            lease_until=db.now + LEASE_SECONDS,
+        )
+        .returning(conversation.c.fence)
+    )
+
+
+_NAME_KEYS = (
+    seen.update()
+    .where(seen.c.key.in_(sa.bindparam("its_keys", expanding=True)))
+    .values(message=sa.bindparam("made"))
+)
+_NEXT = (
+    sa.select(message)
+    .where(message.c.conversation == sa.bindparam("it"), is_open)
+    .order_by(
+        sa.case((message.c.status == "queued", 1), else_=0),
+        message.c.order,
+        message.c.id,
+    )
+    .limit(1)
+)
+_START = message.update().where(message.c.id == sa.bindparam("it"))
+
+
 def remember(con: sa.Connection, db: Database, keys: Sequence[str]) -> bool:
     """Whether none of the keys was there before; they all are now."""
     new = True
     for key in sorted(set(keys)):
-        row = db.insert(seen).values(key=key, at=db.now).on_conflict_do_nothing()
-        new &= con.execute(row).rowcount > 0
+        new &= con.execute(db.prepared(_remember), {"key": key}).rowcount > 0
     return new
 
 
 def message_key(said: MessageIn, key: str) -> str:
     """A platform's key as it is stored: platforms and kinds of event do not share theirs."""
     return f"{said.address.platform}:message:{key}"
-
-
-def problem_with(said: MessageIn) -> tuple[MessageIn, str]:
-    """(the message as it can be stored, what is wrong with it in words for the sender)."""
-    try:
-        said.text.encode()
-        said.sender.name.encode()
-        for quote in said.quotes:
-            f"{quote.author}{quote.text}".encode()
-    except UnicodeEncodeError:
-        bare = replace(
-            said,
-            text=_repaired(said.text),
-            sender=replace(said.sender, name=_repaired(said.sender.name)),
-            quotes=(),
-        )
-        return bare, "That message is not valid text (broken UTF-8). Please send it again."
-    size = len(said.text) + sum(len(q.text) + len(q.author) for q in said.quotes)
-    if size > PROMPT_LIMIT:
-        bare = replace(said, text=said.text[:1000], quotes=())
-        return bare, (
-            f"That message has {size:,} characters; {PROMPT_LIMIT:,} are the most the agent takes. "
-            "Please shorten it, or send the long part as a file."
-        )
-    if not said.text.strip():
-        if said.attachments:
-            return said, "Files cannot be passed on to the agent yet. Please send text."
-        return said, "That message is empty. Please write what the agent should do."
-    return said, ""
-
-
-def _repaired(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()

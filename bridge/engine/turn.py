@@ -22,6 +22,7 @@ log = structlog.get_logger()
 
 THINKING = "Thinking…"
 UNREACHABLE = "The agent service is not reachable; trying again."
+BROKEN = "Something went wrong inside the bridge; its log says what."
 REACHABLE = "The agent service was not reachable for a while; it is again."
 
 
@@ -99,6 +100,8 @@ class TurnRun:
             log.warning("turn failed", code=error.code, error=str(error))
             self._say_failed(error.message, error.remedy)
         finally:
+            # From here on the row alone tells whoever takes the message next of a stop.
+            self._accepted = False
             if self._interrupting is not None:
                 self._interrupting.cancel()
                 await asyncio.gather(self._interrupting, return_exceptions=True)
@@ -203,13 +206,21 @@ class TurnRun:
         return Ended("cancelled" if stopped else "failed")
 
     def _say_failed(self, message: str, remedy: str) -> None:
-        text = f"{message}\n\n{remedy}".strip()
-        self._say("failed", text, "error", (self._retry(),))
+        """End it as the agent service would: no post is left that seems to go on."""
+        self._presentation.apply(TurnFinished("failed", "", message, remedy))
+        self._show_posts((self._retry(),))
         self._end_mark = "failed"
 
-    def say_broken(self) -> Ended:
-        """Tell the person that the bridge itself failed at this message."""
-        self._say_failed("Something went wrong inside the bridge; its log says what.", "")
+    async def broken(self) -> Ended:
+        """Tell the person that the bridge itself failed at this message, and have the agent not
+        go on where nobody sees it."""
+        self._delivery.finish()
+        self._say("broken", BROKEN, "error", (self._retry(),))
+        self._end_mark = "failed"
+        try:
+            await self._client.interrupt(self.job.turn_id)
+        except errors.ServiceError as error:
+            log.info("not interrupted", error=str(error))
         return Ended("failed")
 
     def _say(

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import TypeVar, TypeVarTuple
 
 import sqlalchemy as sa
 import structlog
 
-from adapters.contract import Adapter, DeliveryError, MessageIn, PostRef
-from agent_service.contract import Decision, errors
-from bridge.agent_client import AgentClient
+from adapters.contract import Adapter, DeliveryError, MessageIn
+from agent_service.contract import errors
+from bridge.agent_client import TRANSIENT, AgentClient
 from bridge.engine.delivery import Delivery
 from bridge.engine.inbox import LEASE_SECONDS, Inbox
-from bridge.engine.job import Job, Lease, LeaseLost
+from bridge.engine.job import MESSAGE, Job, Lease, LeaseLost
+from bridge.engine.record import Record
 from bridge.engine.statusline import StatusLines
-from bridge.engine.turn import Present, TurnRun, Waits, shown_decision
+from bridge.engine.turn import Present, TurnRun, Waits
 from bridge.store.database import Database
 from bridge.store.errors import StoreFull
-from bridge.store.schema import decision, post
+from bridge.store.schema import conversation, message
 
 log = structlog.get_logger()
-T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
 
 QUEUED = "Waiting for its turn…"
 POLL_SECONDS = 2.0
@@ -47,6 +45,7 @@ class Workers:
         patience: float,
     ) -> None:
         self._db = db
+        self._record = Record(db)
         self._inbox = inbox
         self._client = client
         self._adapters = adapters
@@ -59,6 +58,7 @@ class Workers:
         self._held: dict[Lease, asyncio.Task[None]] = {}
         self._runs: dict[int, TurnRun] = {}
         self._waiting: set[str] = set()
+        self._looks: set[asyncio.Task[None]] = set()
         self._stops: set[int] = set()
         self._starved = False
         """Something may be ready that had no slot."""
@@ -75,9 +75,10 @@ class Workers:
     async def stop(self, patience: float) -> None:
         """Claim nothing more, give running turns `patience` seconds, then leave them as a crash
         would: the next start goes on with them."""
-        for loop in self._loops:
-            loop.cancel()
-        await asyncio.gather(*self._loops, return_exceptions=True)
+        watching = [*self._loops, *self._looks]
+        for task in watching:
+            task.cancel()
+        await asyncio.gather(*watching, return_exceptions=True)
         self._free = -1_000_000
         if self._held:
             await asyncio.wait(self._held.values(), timeout=patience)
@@ -106,8 +107,7 @@ class Workers:
                 self._lines.mark(adapter, said.address, said.keys[0], "queued")
                 if not behind:
                     self._lines.show(adapter, said.address, QUEUED)
-            self._starved = True
-            self._wake.set()
+            self.wake_ready()
         return new
 
     def wake_ready(self) -> None:
@@ -120,7 +120,7 @@ class Workers:
         if turn_id not in self._waiting:
             return
         self._waiting.discard(turn_id)
-        if await self._stored(self._inbox.wake, turn_id):
+        if await self._record.stored(self._inbox.wake, turn_id):
             self._wake.set()
 
     def stop_turn(self, message_id: int) -> None:
@@ -132,11 +132,36 @@ class Workers:
             self._stops.add(message_id)
         self._wake.set()
 
+    async def taken_back(self, message_id: int) -> None:
+        """A message that had not begun never will: nothing beside it may say that it waits."""
+
+        def look(con: sa.Connection) -> tuple[MessageIn, int]:
+            row = con.execute(
+                sa.select(message.c.payload, conversation.c.pending)
+                .join(conversation, conversation.c.id == message.c.conversation)
+                .where(message.c.id == message_id)
+            ).one()
+            return MESSAGE.validate_python(row.payload), row.pending
+
+        said, left = await self._db.tx(look, durable=False)
+        adapter = self._adapters.get(said.address.platform)
+        if adapter is not None:
+            self._lines.mark(adapter, said.address, said.keys[0], "failed")
+            if not left:
+                self._lines.show(adapter, said.address, "")
+
     def _begin(self, lease: Lease, job: Job | None) -> None:
         """A slot was taken for it already."""
-        task = asyncio.create_task(self._drain(lease, job))
+        slot = _Slot(self)
+        task = asyncio.create_task(self._drain(lease, job, slot))
         self._held[lease] = task
-        task.add_done_callback(lambda _: self._held.pop(lease, None))
+
+        def over(_: asyncio.Task[None]) -> None:
+            # Here and not in the task: one that is cancelled before its first step runs nothing.
+            self._held.pop(lease, None)
+            slot.give_back()
+
+        task.add_done_callback(over)
 
     async def _claim_loop(self) -> None:
         while True:
@@ -148,6 +173,8 @@ class Workers:
                     leases = await self._db.tx(self._inbox.pick, most, durable=False)
                 except StoreFull as error:
                     log.error("nothing can be claimed", error=str(error), remedy=error.remedy)
+                except Exception:
+                    log.exception("nothing can be claimed, trying again")
                 finally:
                     self._free += most - len(leases)
                 self._starved = len(leases) == most
@@ -162,24 +189,29 @@ class Workers:
     async def _renew_loop(self) -> None:
         while True:
             await asyncio.sleep(LEASE_SECONDS / 3)
-            before = dict(self._held)
-            if not before:
-                continue
             try:
-                mine = await self._db.tx(self._inbox.renew, durable=False)
+                await self._renew()
             except StoreFull as error:
                 log.error("leases are not renewed", error=str(error), remedy=error.remedy)
-                continue
-            for lease, task in before.items():
-                if lease not in mine and self._held.get(lease) is task:
-                    log.warning("lease lost", conversation=lease.conversation)
-                    task.cancel()
+            except Exception:
+                log.exception("leases are not renewed")
 
-    async def _drain(self, lease: Lease, job: Job | None) -> None:
-        slot = _Slot(self)
+    async def _renew(self) -> None:
+        before = dict(self._held)
+        mine = await self._db.tx(self._inbox.renew, durable=False)
+        for lease, task in before.items():
+            if lease not in mine and self._held.get(lease) is task:
+                log.warning("lease lost", conversation=lease.conversation)
+                task.cancel()
+        for orphan in mine - self._held.keys():
+            # Its worker is gone and could not give it back: without this nobody ever would.
+            log.warning("lease without a worker", conversation=orphan.conversation)
+            await self._db.tx(self._inbox.release, orphan, durable=False)
+
+    async def _drain(self, lease: Lease, job: Job | None, slot: _Slot) -> None:
         try:
             if job is None:
-                job = await self._stored(self._inbox.take, lease)
+                job = await self._record.stored(self._inbox.take, lease)
             while job is not None:
                 job = await self._handle(job, slot)
         except LeaseLost:
@@ -187,9 +219,7 @@ class Workers:
         except Exception:
             log.exception("worker failed", conversation=lease.conversation)
             await asyncio.sleep(POLL_SECONDS)
-            await self._stored(self._inbox.release, lease)
-        finally:
-            slot.give_back()
+            await self._record.stored(self._inbox.release, lease)
 
     async def _handle(self, job: Job, slot: _Slot) -> Job | None:
         structlog.contextvars.bind_contextvars(request_id=job.turn_id)
@@ -198,7 +228,7 @@ class Workers:
             adapter,
             job.at,
             known=job.posts,
-            record=lambda key, ref: self._record_post(job, key, ref),
+            record=lambda key, ref: self._record.post(job, key, ref),
             report=self._report,
         )
         run = TurnRun(
@@ -208,7 +238,7 @@ class Workers:
             delivery=delivery,
             present=self._present,
             lines=self._lines,
-            remember=self._remember_decision,
+            remember=self._record.decision,
             patience=self._patience,
         )
         self._runs[job.message] = run
@@ -221,7 +251,7 @@ class Workers:
                 raise
             except Exception:
                 log.exception("message failed")
-                end = run.say_broken()
+                end = await run.broken()
             slot.give_back()
             await asyncio.sleep(0)  # whoever has waited longer for a slot comes first
             await delivery.flush()
@@ -230,81 +260,42 @@ class Workers:
                 await self._wait(job, end.seq)
                 return None
             more = slot.take()
-            left, following = await self._stored(self._inbox.finish, job, end.status, more)
-            if not left:
-                self._lines.show(adapter, job.at, "")
-            elif following is None:
-                self._starved = True
-                self._wake.set()
+            left, following = await self._record.stored(self._inbox.finish, job, end.status, more)
+            if following is None:
+                self._lines.show(adapter, job.at, QUEUED if left else "")
+            if left and following is None:
+                self.wake_ready()
             return following
         finally:
-            del self._runs[job.message]
+            if self._runs.get(job.message) is run:
+                del self._runs[job.message]
             self._stops.discard(job.message)
             await delivery.close()
 
     async def _wait(self, job: Job, seq: int) -> None:
-        await self._stored(self._inbox.wait, job, seq)
-        self._lines.show(self._adapters[job.at.platform], job.at, "")
         self._waiting.add(job.turn_id)
-        # It may have gone on between its last event and our row: nobody else would tell.
-        try:
-            view = await self._client.put_turn(job.turn_id, job.request)
-        except errors.ServiceError as error:
-            log.debug("waiting turn not looked at", error=str(error))
-            return
-        if view.state != "waiting" or view.last_seq > seq:
-            await self.went_on(job.turn_id)
+        await self._record.stored(self._inbox.wait, job, seq)
+        self._lines.show(self._adapters[job.at.platform], job.at, "")
+        self.wake_ready()  # it may be ready again at once, to be stopped
+        look = asyncio.create_task(self._look(job, seq))
+        self._looks.add(look)
+        look.add_done_callback(self._looks.discard)
 
-    async def _stored(self, fn: Callable[[sa.Connection, *Ts], T], *args: *Ts) -> T:
-        """A step of a worker: it waits for room on the disk rather than lose its place.
-
-        Not durable on purpose: what a power cut takes back is only done once more, idempotently.
-        """
-        pause = 0.25
-        while True:
+    async def _look(self, job: Job, seq: int) -> None:
+        """A turn may have gone on between its last event and our row: nobody else would tell."""
+        while job.turn_id in self._waiting:
             try:
-                return await self._db.tx(fn, *args, durable=False)
-            except StoreFull as error:
-                log.error("waiting for room on the disk", error=str(error), remedy=error.remedy)
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, 5.0)
-
-    async def _record_post(self, job: Job, key: str, ref: PostRef) -> None:
-        def fn(con: sa.Connection) -> None:
-            fresh = self._db.insert(post).values(
-                key=key,
-                conversation=job.lease.conversation,
-                message=job.message,
-                ref=ref.id,
-                at=self._db.now,
-            )
-            con.execute(
-                fresh.on_conflict_do_update(
-                    index_elements=[post.c.key], set_={"ref": fresh.excluded.ref}
-                )
-            )
-
-        try:
-            await self._db.tx(fn, durable=False)
-        except StoreFull:
-            # The adapter gives the same post for the same key after a crash.
-            log.warning("post not recorded", key=key)
-
-    async def _remember_decision(self, job: Job, asked: Decision) -> None:
-        def fn(con: sa.Connection) -> None:
-            con.execute(
-                self._db.insert(decision)
-                .values(
-                    id=asked.id,
-                    message=job.message,
-                    conversation=job.lease.conversation,
-                    turn_id=job.turn_id,
-                    shown=shown_decision(asked),
-                )
-                .on_conflict_do_nothing()
-            )
-
-        await self._stored(fn)
+                view = await self._client.put_turn(job.turn_id, job.request)
+            except TRANSIENT as error:
+                log.info("waiting turn not looked at yet", error=str(error))
+                await asyncio.sleep(POLL_SECONDS)
+            except errors.ServiceError as error:
+                log.warning("waiting turn not looked at", error=str(error))
+                return
+            else:
+                if view.state != "waiting" or view.last_seq > seq:
+                    await self.went_on(job.turn_id)
+                return
 
 
 class _Slot:

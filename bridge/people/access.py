@@ -36,17 +36,21 @@ def mint(prefix: str) -> str:
     return f"{prefix}_{secrets.token_hex(12)}"
 
 
+_FIND = (
+    sa.select(person.c.id, person.c.name, person.c.role, person.c.workspace)
+    .join(identity, identity.c.person == person.c.id)
+    .where(
+        identity.c.platform == sa.bindparam("platform"),
+        identity.c.tenant == sa.bindparam("tenant"),
+        identity.c.user == sa.bindparam("user"),
+    )
+)
+
+
 def find(con: sa.Connection, who: Identity) -> Person | None:
     """The person behind an account, blocked ones included."""
-    row = con.execute(
-        sa.select(person.c.id, person.c.name, person.c.role, person.c.workspace)
-        .join(identity, identity.c.person == person.c.id)
-        .where(
-            identity.c.platform == who.platform,
-            identity.c.tenant == who.tenant,
-            identity.c.user == who.user,
-        )
-    ).first()
+    account = {"platform": who.platform, "tenant": who.tenant, "user": who.user}
+    row = con.execute(_FIND, account).first()
     return Person(*row) if row else None
 
 

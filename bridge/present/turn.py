@@ -38,7 +38,7 @@ class _Segment:
 
     def texts(self) -> list[str]:
         """One text a post; at least as many as ever before."""
-        blocks = [*self.blocks, self.open.lstrip("\n")]
+        blocks = [*self.blocks, self.open.strip("\n")]  # as the block will be once it is whole
         texts = self.splitter.split("\n\n".join(block for block in blocks if block))
         needed = max([self.most, *(place + 1 for place, _ in self.steps)])
         texts += [""] * (needed - len(texts))

@@ -56,6 +56,13 @@ sa.Index(
     sqlite_where=_ready,
     postgresql_where=_ready,
 )
+_leased = conversation.c.lease_owner.is_not(None)
+sa.Index(
+    "conversation_leased",
+    conversation.c.lease_owner,
+    sqlite_where=_leased,
+    postgresql_where=_leased,
+)
 sa.Index("conversation_owner", conversation.c.owner, conversation.c.last_active)
 
 message = sa.Table(

@@ -113,6 +113,7 @@ class FilePlatform(MemoryPlatform):
             "channel": to.channel,
             "text": message.markdown,
             "final": message.final,
+            "choices": [choice.action for choice in message.choices],
         }
         with self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")

@@ -1,67 +1,75 @@
 """Decisions, stop, retry and commands."""
 
-import asyncio
-
 import pytest
 
 from adapters.contract import Identity, Sender
+from tests.bridge.house import until
+
+ASK = "run rm -r build then say It went on."
+BUSY = "say working then hang"
+QUESTION = "ask Which one? | red | blue"
 
 
-async def card(up, channel="c1"):
-    """The decision's buttons, once they are there."""
-    async with asyncio.timeout(5):
-        while not (found := up.choices(channel)):
-            await asyncio.sleep(0.005)
-    return found
-
-
-async def test_allow(up, wait):
+async def test_allow(up):
     """A decision is asked where the message was, and the owner's click lets the turn go on."""
-    await up.say("ask")
-    allow, _ = await card(up)
-    await wait(lambda: up.platform.status_log[-1][1] == "")
+    await up.say(ASK)
+    allow, *_ = await up.card()
+    await up.quiet()
     assert (await up.click(allow, key="x")).outcome == "stored"
     assert (await up.click(allow, key="x")).outcome == "duplicate"
-    await up.sees("It was allowed.")
+    await up.sees("It went on.")
     assert up.agent.decisions[0]["decided_by"].startswith("p_")
-    assert up.texts() == ["It was allowed.", "rm -r build (allowed)"] or up.texts() == [
-        "rm -r build (allowed)",
-        "It was allowed.",
-    ]
+    await up.quiet()
+    step, card, answer = up.platform.shown()
+    assert [(s.title, s.state) for s in step.steps] == [("Bash: rm -r build", "done")]
+    assert "✓ Allowed" in card.markdown
+    assert card.choices == ()
+    assert answer.markdown == "It went on."
 
 
 async def test_deny_with_a_reason(up):
     """A denial carries the words of the form."""
-    await up.say("ask")
-    _, deny = await card(up)
+    await up.say(ASK)
+    _, _, deny = await up.card()
     await up.click(deny, values=(("reason", ("use make clean",)),))
-    await up.sees("It was denied.")
+    await up.sees("✗ Denied: use make clean")
+    assert up.agent.decisions[0]["outcome"] == "deny"
     assert up.agent.decisions[0]["reason"] == "use make clean"
 
 
 async def test_question(up):
     """An answer is sent by the question's own words and the option's own label."""
-    await up.say("ask question")
-    allow, _ = await card(up)
-    await up.click(allow.replace("allow", "answer.0.1"))
-    await up.sees("It was answered.")
-    assert up.agent.decisions[0]["answers"] == [["Which?", ["blue"]]]
+    await up.say(QUESTION)
+    _red, blue, *_ = await up.card()
+    await up.click(blue)
+    await up.sees("You chose: blue")
+    assert up.agent.decisions[0]["answers"] == [["Which one?", ["blue"]]]
 
 
 async def test_question_by_form(up):
     """A form's menu and its free text both count."""
-    await up.say("ask question")
-    allow, _ = await card(up)
+    await up.say(QUESTION)
+    _, _, other, _ = await up.card()
     values = (("q0", ("red",)), ("q0.other", ("or green",)), ("q7", ("nonsense",)))
-    await up.click(allow.replace("allow", "answer"), values=values)
-    await up.sees("It was answered.")
-    assert up.agent.decisions[0]["answers"] == [["Which?", ["red", "or green"]]]
+    await up.click(other, values=values)
+    await up.sees("You chose: red, or green")
+    assert up.agent.decisions[0]["answers"] == [["Which one?", ["red", "or green"]]]
+
+
+async def test_empty_form(up):
+    """A form that brought nothing is no answer: its sender is told, and it can be tried again."""
+    await up.say(QUESTION)
+    _, _, other, _ = await up.card()
+    await up.click(other, values=(("q0", (" ",)),))
+    await up.sees("Nothing was chosen")
+    await up.click(other, values=(("q0", ("red",)),))
+    await up.sees("You chose: red")
 
 
 async def test_first_answer_wins(up, wait):
     """Later answers are told what was decided and by whom."""
-    await up.say("ask")
-    allow, deny = await card(up)
+    await up.say(ASK)
+    allow, deny, _ = await up.card()
     await up.click(allow)
     await wait(lambda: up.agent.decisions)
     await up.click(deny)
@@ -72,8 +80,8 @@ async def test_first_answer_wins(up, wait):
 async def test_only_the_owner_decides(up, stranger):
     """Nobody else's click counts, and they are told so alone."""
     other = Sender(Identity("memory", "t", "second"), "Sid", host_owner=True)
-    await up.say("ask")
-    allow, _ = await card(up)
+    await up.say(ASK)
+    allow, *_ = await up.card()
     await up.click(allow, sender=other)
     await up.sees("Only the person this conversation belongs to")
     await up.click(allow, sender=stranger)
@@ -112,8 +120,8 @@ async def test_forged_buttons(up, action):
 
 async def test_buttons_of_another_place(up):
     """An id from another conversation is not valid here, even for its owner."""
-    await up.say("ask")
-    allow, _ = await card(up)
+    await up.say(ASK)
+    allow, *_ = await up.card()
     await up.click(allow, "c2")
     await up.sees("not valid any more", "c2")
     await up.click("stop:1", "c2")
@@ -122,8 +130,8 @@ async def test_buttons_of_another_place(up):
 
 async def test_unknown_verb(up):
     """A decision's button with a word we never made is refused."""
-    await up.say("ask")
-    allow, _ = await card(up)
+    await up.say(ASK)
+    allow, *_ = await up.card()
     await up.click(allow + "ed")
     await up.sees("not valid any more")
     await up.click(allow.replace("allow", "answer.0.9"))
@@ -132,8 +140,8 @@ async def test_unknown_verb(up):
 
 async def test_messages_wait_behind_a_decision(up):
     """What is said meanwhile is taken after the decision, and other conversations go on."""
-    await up.say("ask")
-    allow, _ = await card(up)
+    await up.say(ASK)
+    allow, *_ = await up.card()
     await up.say("say after")
     await up.say("say elsewhere", "c2")
     await up.sees("elsewhere", "c2")
@@ -147,89 +155,121 @@ async def test_waiting_turns_hold_no_place(house):
     """A turn that waits for a person does not keep others from running."""
     await house.start(bridge_concurrency=1)
     for n in range(3):
-        await house.say("ask", f"w{n}")
-        await card(house, f"w{n}")
+        await house.say(ASK, f"w{n}")
+        await house.card(f"w{n}")
     await house.say("say free")
     await house.sees("free")
 
 
-async def test_went_on_by_itself(up, wait):
+async def test_went_on_by_itself(up):
     """A decision answered elsewhere, such as on the admin page, reaches the thread by the feed."""
-    await up.say("ask")
-    await card(up)
-    await wait(lambda: up.platform.status_log[-1][1] == "")
-    turn = next(iter(up.agent.turns.values()))
-    turn.outcome, turn.by = "deny", "p_admin"
-    turn.decided.set_result(None)
-    await up.sees("It was denied.")
-    await up.sees("rm -r build (denied)")
+    await up.say(ASK)
+    await up.card()
+    await up.quiet()
+    await up.decide_elsewhere("deny")
+    await up.sees("✗ Denied")
+    await up.sees("It went on.")
 
 
-async def test_decided_while_the_bridge_was_away(house, wait):
+async def test_went_on_while_its_card_was_brought(up, wait):
+    """An answer that comes while the platform still takes its time with the card is not lost."""
+    await up.say(ASK)
+    await up.card()
+    up.platform.frozen.clear()
+    await up.decide_elsewhere("allow")
+    await wait(lambda: not up.agent.open)
+    up.platform.frozen.set()
+    await up.sees("It went on.")
+
+
+async def test_answered_while_the_service_was_not_reached(up):
+    """What became of a waiting turn while the service could not be asked is learnt afterwards."""
+    await up.say(ASK)
+    await up.card()
+    await up.agent.stop()
+    await up.decide_elsewhere("allow")
+    await up.agent.start()
+    await up.sees("It went on.")
+
+
+async def test_stop_while_the_card_is_brought(up, wait):
+    """A stop in the moment in which a turn begins to wait ends it: nobody need press twice."""
+    await up.say("say working then " + ASK)
+    await up.sees("working")
+    up.platform.frozen.clear()
+    assert await up.command("stop")
+    up.platform.frozen.set()
+    await up.say("say next")
+    await up.sees("next")
+    await wait(lambda: up.choices() == [])
+
+
+async def test_decided_while_the_bridge_was_away(house):
     """A decision answered while no bridge ran is shown at the next start, on the same card."""
     await house.start()
-    await house.say("ask")
-    await card(house)
+    await house.say(ASK)
+    await house.card()
     await house.say("say after")
-    await wait(lambda: house.platform.status_log[-1][1] == "")
+    await house.quiet()
     await house.bridge.stop()
-    turn = next(iter(house.agent.turns.values()))
-    turn.outcome, turn.by = "allow", "p_x"
-    turn.decided.set_result(None)
-    await asyncio.sleep(0.05)
+    await house.decide_elsewhere("allow")
     await house.start()
-    await house.sees("It was allowed.")
+    await house.sees("It went on.")
     await house.sees("after")
-    assert [t for t in house.texts() if "rm -r" in t] == ["rm -r build (allowed)"]
+    cards = [text for text in house.texts() if "rm -r" in text]
+    assert len(cards) == 1
+    assert "✓ Allowed" in cards[0]
 
 
 async def test_still_waiting_after_a_restart(house, wait):
     """The buttons of an earlier process still work."""
     await house.start()
-    await house.say("ask")
-    allow, _ = await card(house)
-    await wait(lambda: house.platform.status_log[-1][1] == "")
+    await house.say(ASK)
+    allow, *_ = await house.card()
+    await house.quiet()
     await house.bridge.stop()
+    before = len(house.agent.puts)
     await house.start()
-    await asyncio.sleep(0.1)
+    await wait(lambda: len(house.agent.puts) > before)
     await house.click(allow)
-    await house.sees("It was allowed.")
+    await house.sees("It went on.")
 
 
-async def test_stop(up, wait):
+async def test_stop(up):
     """`stop` ends the running turn at once and does not queue; what is queued is taken next."""
-    await up.say("hang")
+    await up.say(BUSY)
     await up.sees("working")
     await up.say("say next")
     reply = await up.command("stop")
     assert reply == "Stopping the turn. 1 message behind it will be taken next."
-    await up.sees("interrupted: It was stopped.")
+    await up.sees("Stopped.")
     await up.sees("next")
     assert up.choices() == []
+    await up.quiet()
     assert "nothing to stop" in await up.command("stop")
 
 
-async def test_stop_a_decision(up, wait):
+async def test_stop_a_decision(up):
     """`stop` withdraws a question that waits."""
-    await up.say("ask")
-    await card(up)
-    await wait(lambda: up.platform.status_log[-1][1] == "")
+    await up.say(ASK)
+    await up.card()
+    await up.quiet()
     assert "withdrawn" in await up.command("stop")
-    await up.sees("interrupted")
+    await up.sees("Stopped.")
     await up.say("say next")
     await up.sees("next")
 
 
 async def test_stop_button(up):
     """The stop button stops its own message only, and a queued one never starts."""
-    await up.say("hang")
+    await up.say(BUSY)
     await up.say("say never")
     await up.say("say third")
     await up.sees("working")
     await up.click("stop:2")
     await up.click("stop:1")
     await up.sees("third")
-    assert up.prompts() == ["hang", "say third"]
+    assert up.prompts() == [BUSY, "say third"]
 
 
 async def test_stop_right_after_saying(up):
@@ -237,17 +277,17 @@ async def test_stop_right_after_saying(up):
     await up.say("say first")
     await up.sees("first")
     up.agent.delay = 0.1
-    await up.say("hang")
+    await up.say(BUSY)
     assert "Stopping" in await up.command("stop")
-    await up.sees("interrupted")
+    await up.sees("Stopped.")
 
 
 async def test_stop_without_agent_service(house):
     """A message nobody could take yet is stopped for good: it does not run later."""
-    await house.agent.pause()
+    await house.agent.stop()
     await house.start()
     await house.say("say never")
-    await asyncio.sleep(0.1)
+    await until(lambda: "Thinking…" in [text for _, text in house.platform.status_log])
     await house.command("stop")
     await house.sees("Stopped before")
     await house.agent.start()
@@ -259,14 +299,14 @@ async def test_stop_without_agent_service(house):
 async def test_stop_survives_a_crash(house):
     """A stop that was asked for is carried out by the next process."""
     await house.start()
-    await house.say("hang")
+    await house.say(BUSY)
     await house.sees("working")
-    await house.agent.pause()
+    await house.agent.stop()
     await house.command("stop")
     await house.bridge.stop()
     await house.agent.start()
     await house.start()
-    await house.sees("interrupted")
+    await house.sees("Stopped.")
 
 
 async def test_new(up):
@@ -277,7 +317,7 @@ async def test_new(up):
     assert await up.command("new", key="n") == "duplicate"
     await up.say("say two")
     await up.sees("two")
-    bodies = [turn.body for turn in up.agent.turns.values()]
+    bodies = up.agent.bodies()
     assert bodies[0]["conversation"] != bodies[1]["conversation"]
     assert bodies[0]["workspace"] == bodies[1]["workspace"]
 
@@ -289,6 +329,22 @@ async def test_words(up):
     assert "Nothing" in await up.command("status")
     assert "Did you mean `status`?" in await up.command("statsu")
     assert "`help` lists" in await up.command("zzz")
-    await up.say("hang")
+    await up.say(BUSY)
     await up.sees("working")
     assert "is working" in await up.command("status")
+
+
+async def test_taken_back_before_it_began(house):
+    """A message that is stopped while it waits for a place does not seem to wait for ever."""
+    await house.start(bridge_concurrency=1)
+    await house.say(BUSY)
+    await house.sees("working")
+    await house.say("say never", "c2", key="queued")
+    await until(lambda: house.platform.marks.get("queued") == "queued")
+    assert "Taken back" in await house.command("stop", "c2")
+    await house.quiet("c2")
+    await until(lambda: house.platform.marks["queued"] == "failed")
+    await house.say("say never", "c2", key="button")
+    await house.click("stop:3", "c2")
+    await until(lambda: house.platform.marks["button"] == "failed")
+    assert house.prompts() == [BUSY]

@@ -90,6 +90,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("platform", "tenant", "channel", "thread", "direct"),
     )
+    op.create_index(
+        "conversation_leased",
+        "conversation",
+        ["lease_owner"],
+        unique=False,
+        sqlite_where=sa.text("lease_owner IS NOT NULL"),
+        postgresql_where=sa.text("lease_owner IS NOT NULL"),
+    )
     op.create_index("conversation_owner", "conversation", ["owner", "last_active"], unique=False)
     op.create_index(
         "conversation_ready",

@@ -1,0 +1,41 @@
+"""What is wrong with a message, before anything is done about it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from adapters.contract import MessageIn
+from agent_service.contract import PROMPT_LIMIT
+
+
+def problem_with(said: MessageIn) -> tuple[MessageIn, str]:
+    """(the message as it can be stored, what is wrong with it in words for the sender)."""
+    try:
+        said.text.encode()
+        said.sender.name.encode()
+        for quote in said.quotes:
+            f"{quote.author}{quote.text}".encode()
+    except UnicodeEncodeError:
+        bare = replace(
+            said,
+            text=_repaired(said.text),
+            sender=replace(said.sender, name=_repaired(said.sender.name)),
+            quotes=(),
+        )
+        return bare, "That message is not valid text (broken UTF-8). Please send it again."
+    size = len(said.text) + sum(len(q.text) + len(q.author) for q in said.quotes)
+    if size > PROMPT_LIMIT:
+        bare = replace(said, text=said.text[:1000], quotes=())
+        return bare, (
+            f"That message has {size:,} characters; {PROMPT_LIMIT:,} are the most the agent takes. "
+            "Please shorten it, or send the long part as a file."
+        )
+    if not said.text.strip():
+        if said.attachments:
+            return said, "Files cannot be passed on to the agent yet. Please send text."
+        return said, "That message is empty. Please write what the agent should do."
+    return said, ""
+
+
+def _repaired(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()

@@ -1,0 +1,82 @@
+"""What a worker writes down while it goes: posts, decisions, and steps that must not be lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar, TypeVarTuple
+
+import sqlalchemy as sa
+import structlog
+
+from adapters.contract import PostRef
+from agent_service.contract import Decision
+from bridge.engine.job import Job
+from bridge.engine.turn import shown_decision
+from bridge.store import schema
+from bridge.store.database import Database
+from bridge.store.errors import StoreFull
+
+log = structlog.get_logger()
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+class Record:
+    """Writes are not durable on purpose: what a power cut takes back is only done once more,
+    idempotently."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def stored(self, fn: Callable[[sa.Connection, *Ts], T], *args: *Ts) -> T:
+        """A step of a worker: it waits for room on the disk rather than lose its place."""
+        pause = 0.25
+        while True:
+            try:
+                return await self._db.tx(fn, *args, durable=False)
+            except StoreFull as error:
+                log.error("waiting for room on the disk", error=str(error), remedy=error.remedy)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 5.0)
+
+    async def post(self, job: Job, key: str, ref: PostRef) -> None:
+        """Where a post is, so that an edit finds it after any restart."""
+
+        def fn(con: sa.Connection) -> None:
+            fresh = self._db.insert(schema.post).values(
+                key=key,
+                conversation=job.lease.conversation,
+                message=job.message,
+                ref=ref.id,
+                at=self._db.now,
+            )
+            con.execute(
+                fresh.on_conflict_do_update(
+                    index_elements=[schema.post.c.key], set_={"ref": fresh.excluded.ref}
+                )
+            )
+
+        try:
+            await self._db.tx(fn, durable=False)
+        except StoreFull:
+            # The adapter gives the same post for the same key after a crash.
+            log.warning("post not recorded", key=key)
+
+    async def decision(self, job: Job, asked: Decision) -> None:
+        """What was asked, so that a button finds it."""
+
+        def fn(con: sa.Connection) -> None:
+            con.execute(
+                self._db.insert(schema.decision)
+                .values(
+                    id=asked.id,
+                    message=job.message,
+                    conversation=job.lease.conversation,
+                    turn_id=job.turn_id,
+                    shown=shown_decision(asked),
+                )
+                .on_conflict_do_nothing()
+            )
+
+        await self.stored(fn)

@@ -1,0 +1,122 @@
+"""The engine when something of its own goes wrong."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from adapters.contract import MessageOut
+from agent_service.contract.events import TextDelta, TurnFinished
+from bridge.engine.feed import NAME
+from bridge.present.turn import TurnPresentation
+from bridge.service import Bridge
+from bridge.store.schema import conversation, cursor
+from tests.bridge.house import until
+from tests.bridge.platforms import plugin
+
+ASK = "run rm -r build then say It went on."
+
+
+class Broken(TurnPresentation):
+    """A presentation with a mistake in it."""
+
+    def apply(self, event) -> None:
+        if getattr(event, "text", "") == "oops":
+            raise ZeroDivisionError
+        super().apply(event)
+
+
+async def place(house) -> int:
+    query = sa.select(cursor.c.value).where(cursor.c.name == NAME)
+    return await house.bridge.db.tx(lambda con: con.scalar(query)) or 0
+
+
+async def test_the_place_in_the_feed_is_kept(house):
+    """A stop stores how far the feed was read: the next start does not read all of it again."""
+    await house.start()
+    for number in range(3):
+        await house.say(f"say {number}", f"c{number}")
+        await house.sees(str(number), f"c{number}")
+    seen = house.bridge._feed
+    await until(lambda: (seen._seq or 0) >= 3)
+    await house.bridge.stop()
+    await house.start()
+    assert await place(house) == seen._seq
+
+
+async def test_a_mistake_of_the_bridge_is_told(house):
+    """Where the bridge itself fails at a message, its sender is told, with Retry, and the next
+    message works."""
+    house.bridge = Bridge(
+        house.settings(), given=[plugin(house.platform)], present=Broken, drain_seconds=0.05
+    )
+    await house.bridge.start()
+    await house.say("say half of it then think 1 then say oops")
+    await house.sees("Something went wrong inside the bridge")
+    assert house.choices() == ["retry:1"]
+    await until(lambda: all(post.final for post in house.platform.shown()))
+    await house.say("say fine")
+    await house.sees("fine")
+
+
+async def test_a_lost_lease_ends_the_work(house):
+    """Whoever lost a conversation stops working on it, and its successor finishes it once."""
+    await house.start()
+    await house.say("say working then hang")
+    await house.sees("working")
+    workers = house.bridge._workers
+    [task] = workers._held.values()
+
+    def take_over(con) -> None:
+        c = conversation.c
+        con.execute(conversation.update().values(fence=c.fence + 1, lease_owner="n_other"))
+
+    await house.bridge.db.tx(take_over)
+    await workers._renew()
+    await until(task.done)
+    assert workers._held == {}
+    await house.bridge.db.tx(workers._inbox.take_back)
+    workers.wake_ready()
+    await until(lambda: workers._held)
+    await house.command("stop")
+    await house.sees("Stopped.")
+    assert house.texts() == ["working", "Stopped."]
+
+
+async def test_a_lease_without_a_worker_is_given_back(house):
+    """A conversation whose worker is gone without a trace is taken up again, not kept for ever."""
+    await house.start()
+    await house.say("say working then hang")
+    await house.sees("working")
+    workers = house.bridge._workers
+    [task] = workers._held.values()
+    task.cancel()
+    await until(lambda: not workers._held)
+    await workers._renew()
+    workers.wake_ready()
+    await until(lambda: workers._held)
+    await house.command("stop")
+    await house.sees("Stopped.")
+    assert house.texts() == ["working", "Stopped."]
+
+
+async def test_all_places_are_free_in_the_end(house):
+    """Whatever became of their turns, no worker keeps its place."""
+    await house.start(bridge_concurrency=3)
+    house.agent.forgotten.add("say lost")
+    for number, text in enumerate(["say x", "say lost", "error 500", "", ASK, "say y"]):
+        await house.say(text, f"c{number}")
+    await house.card("c4")
+    await until(lambda: house.bridge._workers._free == 3)
+    await house.command("stop", "c4")
+    await house.sees("Stopped.", "c4")
+    await until(lambda: house.bridge._workers._free == 3)
+
+
+def test_a_finished_turn_leaves_nothing_open():
+    """Every post of a turn that ended, however it ended, is final and shows no step that runs."""
+    for outcome in ("completed", "failed", "interrupted", "refused", "over_budget", "timed_out"):
+        shown = TurnPresentation(500)
+        shown.apply(TextDelta("half"))
+        shown.apply(TurnFinished(outcome, "", "It ended.", "Try."))
+        posts: list[MessageOut] = [post for _, post in shown.posts()]
+        assert all(post.final and not post.status for post in posts)
