@@ -34,13 +34,13 @@ async def test_a_conversation_is_remembered_over_a_restart(up: Deployment) -> No
 async def test_the_request_id_runs_through_all_processes(place: Path) -> None:
     """One id stands in the log lines of the bridge and of the agent service about one message."""
     async with ScriptedMessages() as model:
-        made = Deployment(place, model, LOG_LEVEL="debug")
+        made = Deployment(place, model)
         await made.start()
         await made.chat("say hello\n")
         await made.stop()
         ids = [
             {line.get("request_id") for line in made.lines() if line["event"].startswith(event)}
-            for event in ("message.", "turn.")
+            for event in ("message ", "turn.")
         ]
         shared = set.intersection(*ids) - {None}
         assert shared, made.text()

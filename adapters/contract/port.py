@@ -106,7 +106,8 @@ class Adapter(Protocol):
     async def send(self, to: Address, message: MessageOut, key: str) -> PostRef:
         """Post once per `key`: a second call with the same key, even after a crash of the whole
         process between the platform's acceptance and the return, gives the first post's ref
-        and adds no second post. Raises `DeliveryError`."""
+        and adds no second post. The post found need not be brought up to date: an edit follows.
+        Raises `DeliveryError`."""
         ...
 
     async def edit(self, to: Address, ref: PostRef, message: MessageOut) -> None:

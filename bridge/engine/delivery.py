@@ -57,14 +57,17 @@ class Delivery:
         known: Mapping[str, PostRef],
         record: Record,
         report: Report,
+        again: bool = False,
     ) -> None:
         """`known` posts are on the platform already and are edited; `record` keeps a new post's
-        ref; `report` hears of failures and, with None, that it works again."""
+        ref; `report` hears of failures and, with None, that it works again. `again`: an earlier
+        process may have sent posts that it did not record."""
         self._adapter = adapter
         self._at = at
         self._known = known
         self._record = record
         self._report = report
+        self._again_sent = again
         self._posts: dict[str, _Post] = {}
         self._changed = asyncio.Event()
         self._settled = asyncio.Event()
@@ -135,6 +138,8 @@ class Delivery:
             if post.ref is None:
                 post.ref = await self._adapter.send(self._at, message, _name(post))
                 await self._record(post.key, post.ref)
+                if self._again_sent:
+                    return  # it may be an older state that was found: an edit brings this one
             else:
                 await self._adapter.edit(self._at, post.ref, message)
         except TryLater as error:

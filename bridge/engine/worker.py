@@ -230,7 +230,9 @@ class Workers:
             known=job.posts,
             record=lambda key, ref: self._record.post(job, key, ref),
             report=self._report,
+            again=job.resumed,
         )
+        log.info("message taken", message=job.message, resumed=job.resumed)
         run = TurnRun(
             job,
             client=self._client,
@@ -256,6 +258,8 @@ class Workers:
             await asyncio.sleep(0)  # whoever has waited longer for a slot comes first
             await delivery.flush()
             run.show_end()
+            status = "waiting" if isinstance(end, Waits) else end.status
+            log.info("message handled", message=job.message, status=status)
             if isinstance(end, Waits):
                 await self._wait(job, end.seq)
                 return None
