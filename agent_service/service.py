@@ -12,12 +12,15 @@ from collections.abc import Callable
 import structlog
 from aiohttp import web
 
-from agent_service.claude.options import Upstream, bundled_cli
+from agent_service.broker.broker import Answered, Broker
+from agent_service.broker.prices import PricesInvalid
 from agent_service.claude.sessions import ClaudeSessions
+from agent_service.claude.wiring import make_broker, make_sessions
 from agent_service.contract.signing import Verifier
 from agent_service.http.app import AUDIENCE, make_app
 from agent_service.http.routes import ADMIN, BRIDGE
-from agent_service.sandbox import launch
+from agent_service.sandbox.launch import LaunchImpossible
+from agent_service.sandbox.probe import SandboxImpossible
 from agent_service.settings import AgentSettings, read_keys
 from agent_service.store.database import Database
 from agent_service.turns.driver import TurnDriver
@@ -52,6 +55,7 @@ class AgentService:
         self._ready = False
         self._app_runner: web.AppRunner | None = None
         self._runner: TurnRunner | None = None
+        self._broker: Broker | None = None
 
     async def start(self) -> None:
         """Serve on the socket. Raises `StartFailed`, `SettingsInvalid` or `StoreError`."""
@@ -79,7 +83,7 @@ class AgentService:
             decision_seconds=settings.agent_decision_hours * 3600,
         )
         # Without a sandbox nothing keeps two people apart.
-        alone = self._sessions is None
+        alone = self._sessions is None and settings.agent_sandbox == "off"
         self._runner = TurnRunner(self._database, pool, driver, ends, one_workspace=alone)
         await self._runner.start()
         app = make_app(self._database, self._runner, Verifier(AUDIENCE, keys), lambda: self._ready)
@@ -93,8 +97,14 @@ class AgentService:
         if alone:
             _log.warning(
                 "agent.no_sandbox",
-                hint="This release has no sandbox yet: the agent runs with your own rights. "
-                "It serves one person only.",
+                hint="AGENT_SANDBOX is off: whatever the agent is allowed, it does with your own "
+                "rights. One person only is served.",
+            )
+        elif self._sessions is None and os.geteuid() == 0:
+            _log.warning(
+                "agent.root",
+                hint="The service runs as root. Run it as an ordinary user: limits on processes "
+                "do not hold for root.",
             )
 
     def _make_run_folder(self) -> None:
@@ -108,19 +118,34 @@ class AgentService:
             ) from None
 
     def _claude(self, workspaces: Workspaces) -> ClaudeSessions:
-        settings = self._settings
-        cli = settings.agent_claude_cli or bundled_cli()
         try:
-            script = launch.write_start_script(settings.socket.parent, cli)
-        except launch.LaunchImpossible as error:
+            self._broker = make_broker(self._settings, self._answered)
+            return make_sessions(self._settings, workspaces, self._broker)
+        except SandboxImpossible as error:
+            raise StartFailed(
+                f"The sandbox does not work here: {error}",
+                remedy=f"{error.remedy} (For one person on their own machine only: "
+                "AGENT_SANDBOX=off.)",
+            ) from None
+        except LaunchImpossible as error:
             raise StartFailed(str(error), remedy=error.remedy) from None
-        launch.sweep(settings.home)
-        upstream = Upstream(
-            settings.agent_upstream_url,
-            settings.agent_api_key.get_secret_value(),
-            settings.agent_model_retries,
+        except PricesInvalid as error:
+            raise StartFailed(f"AGENT_PRICES_FILE: {error}") from None
+        except OSError as error:
+            folder = self._settings.socket.parent
+            raise StartFailed(
+                f"{folder} cannot be used: {os.strerror(error.errno or 0)}.",
+                remedy=f"Give {folder} to the user that runs the service.",
+            ) from None
+
+    def _answered(self, answered: Answered) -> None:
+        _log.info(
+            "usage.answered",
+            turn_id=answered.turn,
+            person=answered.person,
+            model=answered.model,
+            cost_usd=round(answered.cost_usd, 6),
         )
-        return ClaudeSessions(workspaces, upstream, script, settings.home)
 
     def _listen(self) -> socket.socket:
         path = self._settings.socket
@@ -152,6 +177,8 @@ class AgentService:
         if self._app_runner is not None:
             await self._app_runner.cleanup()
             self._settings.socket.unlink(missing_ok=True)
+        if self._broker is not None:
+            await self._broker.close()
         await self._database.close()
 
     async def run(self, started: Callable[[], None] = lambda: None) -> None:

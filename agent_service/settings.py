@@ -14,6 +14,13 @@ from typing import Literal
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from agent_service.egress.allow import AllowList
+
+
+def listed(text: str) -> list[str]:
+    """The parts of a list that is separated by commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
 
 class SettingsInvalid(Exception):
     """One line for each setting that is wrong, by the name of its variable."""
@@ -73,6 +80,44 @@ class AgentSettings(BaseSettings):
         le=10,
         description="How often a failing or overloaded model is tried again within a turn.",
     )
+    agent_sandbox: Literal["required", "off"] = Field(
+        default="required",
+        description="required: every session runs in a sandbox, and the service does not start "
+        "where that does not work. off: for one person on their own machine only.",
+    )
+    agent_egress: str = Field(
+        default="",
+        description="Hosts beyond the model that agents may reach, separated by commas: "
+        "`pypi.org`, `*.example.org`, `git.example.org:8443`. Empty: none.",
+    )
+    agent_models: str = Field(
+        default="",
+        description="Models that may be used, as patterns separated by commas, such as "
+        "`claude-sonnet-*`. Empty: any.",
+    )
+    agent_max_tokens: int = Field(
+        default=128_000, ge=1, description="Tokens of one answer of the model, at most."
+    )
+    agent_session_usd: float | None = Field(
+        default=None,
+        gt=0,
+        description="US dollars that one session may use. The answer that crosses it is still "
+        "delivered. Default: no cap.",
+    )
+    agent_prices_file: Path | None = Field(
+        default=None,
+        description="JSON with prices of your own, US dollars for a million tokens: "
+        '`{"claude-opus-*": {"input": 5, "output": 25}}`. Default: a table of public prices.',
+    )
+    agent_memory_mib: int = Field(
+        default=4096, ge=512, description="Memory of one session with all it starts, in MiB."
+    )
+    agent_processes: int = Field(
+        default=512, ge=32, le=30_000, description="Processes and threads of one session."
+    )
+    agent_workspace_mib: int = Field(
+        default=10_240, ge=16, description="Disk space of one workspace, in MiB."
+    )
     agent_claude_cli: Path | None = Field(
         default=None, description="The Claude CLI to run. Default: the one inside the SDK."
     )
@@ -89,6 +134,12 @@ class AgentSettings(BaseSettings):
         key = value.get_secret_value()
         if key != key.strip() or any(ord(c) < 33 or ord(c) > 126 for c in key):
             raise ValueError("has spaces, line breaks or characters that no key has")
+        return value
+
+    @field_validator("agent_egress", mode="after")
+    @classmethod
+    def _patterns(cls, value: str) -> str:
+        AllowList(listed(value))
         return value
 
     @property

@@ -41,6 +41,9 @@ _HOP_BY_HOP = frozenset(
 )
 _OURS = frozenset({"authorization", "x-api-key", "cookie", "forwarded", "x-forwarded-for"})
 _NOT_BACK = frozenset({"set-cookie"})
+REVOKED = "This session's token was revoked."
+USED_UP = "The budget of this session is used up."
+UNREACHABLE = "Connection error: the model cannot be reached."
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,8 @@ class Answered:
     """One answer of the model, as it is accounted for."""
 
     grant: Grant
+    turn: str
+    person: str
     model: str
     tokens: Tokens
     cost_usd: float
@@ -65,19 +70,36 @@ class Credential:
 
 
 class Gate:
-    """One session's way to the model. `token` is for its environment, `socket` for its sandbox."""
+    """One session's way to the model. `token` is for its environment.
 
-    def __init__(self, token: SessionToken, socket: Path, runner: web.AppRunner) -> None:
+    It listens on `socket`, which a sandbox shows its session; where there is no sandbox, on
+    loopback at `url`.
+    """
+
+    def __init__(self, token: SessionToken, runner: web.AppRunner, socket: Path | None) -> None:
         self.token = token
         self.socket = socket
+        self.url = ""
         self._runner = runner
+
+    async def open(self) -> None:
+        """Listen."""
+        await self._runner.setup()
+        if self.socket is None:
+            await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+            self.url = "http://{}:{}".format(*self._runner.addresses[0][:2])
+            return
+        self.socket.unlink(missing_ok=True)
+        await web.UnixSite(self._runner, str(self.socket)).start()
+        self.socket.chmod(0o600)
 
     async def close(self) -> None:
         """Void the token and stop listening; what is being answered is broken off. Safe to
         repeat."""
         self.token.void = True
         await self._runner.cleanup()
-        self.socket.unlink(missing_ok=True)
+        if self.socket is not None:
+            self.socket.unlink(missing_ok=True)
 
 
 class Broker:
@@ -85,14 +107,11 @@ class Broker:
 
     def __init__(
         self,
-        folder: Path,
         credential: Credential,
         rules: Rules,
         prices: PriceTable,
         answered: Callable[[Answered], None],
     ) -> None:
-        """`folder` is for the sockets, nobody else's."""
-        self._folder = folder
         self._credential = credential
         self._rules = rules
         self._prices = prices
@@ -100,23 +119,17 @@ class Broker:
         self._gates: set[Gate] = set()
         self._http: aiohttp.ClientSession | None = None
 
-    async def open(self, grant: Grant) -> Gate:
-        """A gate for a new session, with a new token."""
+    async def open(self, grant: Grant, socket: Path | None) -> Gate:
+        """A gate for a new session, with a new token; on loopback where `socket` is None."""
         token = SessionToken.mint(grant)
         app = web.Application(client_max_size=LARGEST_BODY)
-        handler = _Handler(self, token)
-        app.router.add_route("*", "/{path:.*}", handler.handle)
+        app.router.add_route("*", "/{path:.*}", _Handler(self, token).handle)
         # A CLI that hangs up must not leave a request that costs money.
         runner = web.AppRunner(
             app, access_log=None, handler_cancellation=True, shutdown_timeout=0.05
         )
-        await runner.setup()
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        socket = self._folder / f"{grant.session[:16]}.sock"
-        socket.unlink(missing_ok=True)
-        await web.UnixSite(runner, str(socket)).start()
-        socket.chmod(0o600)
-        gate = Gate(token, socket, runner)
+        gate = Gate(token, runner, socket)
+        await gate.open()
         self._gates.add(gate)
         return gate
 
@@ -165,7 +178,7 @@ class Broker:
         cost = self._prices.cost(model, tokens)
         token.spent_usd += cost
         try:
-            self._answered(Answered(token.grant, model, tokens, cost))
+            self._answered(Answered(token.grant, token.turn, token.person, model, tokens, cost))
         except Exception:  # noqa: BLE001 - the answer is on its way; accounting must not break it
             _log.exception("usage.not_stored", session=token.grant.session)
 
@@ -197,7 +210,7 @@ class _Handler:
             return await self._passed_on(request, body, model, streams)
         except (aiohttp.ClientConnectionError, TimeoutError) as error:
             _log.warning("upstream.unreachable", reason=f"{type(error).__name__}: {error}")
-            return _error(502, "api_error", "Connection error: the model cannot be reached.")
+            return _error(502, "api_error", UNREACHABLE)
 
     def _refusal(self, request: web.Request) -> web.Response | None:
         scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
@@ -207,9 +220,9 @@ class _Handler:
         if request.path in ("/", "/api/hello"):
             return None
         if self._token.void or not self._token.is_mine(given):
-            return self._refused(403, "permission_error", "This session's token was revoked.")
+            return self._refused(403, "permission_error", REVOKED)
         if self._token.used_up:
-            return self._refused(403, "permission_error", "The budget of this session is used up.")
+            return self._refused(403, "permission_error", USED_UP)
         return None
 
     def _refused(self, status: int, kind: str, message: str) -> web.Response:

@@ -11,12 +11,11 @@ PREFIX = "bsct-"
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """Whom a token was made for, and what it may spend."""
+    """What a token was made for, and what it may spend."""
 
     session: str
     conversation: str
     workspace: str
-    person: str
     credential: str = "default"
     cap_usd: float | None = None
     """US dollars over the token's life. The answer that crosses it is still delivered, so that
@@ -31,6 +30,9 @@ class SessionToken:
     secret: str = field(repr=False)
     spent_usd: float = 0.0
     void: bool = False
+    turn: str = ""
+    person: str = ""
+    """Who asked for the turn that uses it now."""
 
     @classmethod
     def mint(cls, grant: Grant) -> SessionToken:

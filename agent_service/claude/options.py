@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import claude_agent_sdk
 from claude_agent_sdk import ClaudeAgentOptions, HookMatcher
 
 from agent_service.claude.gate import Gate
+from agent_service.sandbox.launcher import Launch
 from agent_service.turns.port import Opening
 
 DISALLOWED = ["SendMessage", "ListAgents", "CronCreate", "ScheduleWakeup", "Monitor", "Workflow"]
@@ -28,38 +28,21 @@ HOUSE_RULES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Upstream:
-    """Where the model is. `api_key` is handed to the CLI only."""
-
-    url: str
-    api_key: str
-    retries: int
-
-
 def bundled_cli() -> Path:
     """The CLI that came with the SDK."""
     return Path(claude_agent_sdk.__file__).parent / "_bundled" / "claude"
 
 
-def environment(opening: Opening, upstream: Upstream, marks: dict[str, str]) -> dict[str, str]:
-    """The CLI's environment. The service has removed everything else from its own.
-
-    `marks` are what its processes, and all that they start, can be found by.
-    """
+def environment(retries: int) -> dict[str, str]:
+    """How the CLI behaves, by its environment; `retries` of a model that fails. Where it finds the
+    model, and all else, is the launcher's."""
     return {
-        "ANTHROPIC_BASE_URL": upstream.url,
-        "ANTHROPIC_API_KEY": upstream.api_key or "none",
-        "CLAUDE_CONFIG_DIR": str(opening.workspace.config),
         "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
         "CLAUDE_CODE_DISABLE_BACKGROUND_TASKS": "1",
         "CLAUDE_CODE_DISABLE_AUTO_MEMORY": "1",
         "CLAUDE_CODE_PROVIDER_MANAGED_BY_HOST": "1",
-        "CLAUDE_CODE_MAX_RETRIES": str(upstream.retries),
+        "CLAUDE_CODE_MAX_RETRIES": str(retries),
         "DISABLE_AUTOUPDATER": "1",
-        "HOME": str(opening.workspace.home),
-        "TMPDIR": str(opening.workspace.home),
-        **marks,
     }
 
 
@@ -67,8 +50,7 @@ def options(
     opening: Opening,
     gate: Gate,
     instructions: str,
-    start_script: Path,
-    env: dict[str, str],
+    launched: Launch,
     stderr: Callable[[str], None],
 ) -> ClaudeAgentOptions:
     """Options under which workspace files configure nothing and every call passes the gate."""
@@ -76,10 +58,10 @@ def options(
     if instructions.strip():
         append += f"\n\nThe workspace's own instructions (CLAUDE.md):\n\n{instructions}"
     return ClaudeAgentOptions(
-        cli_path=start_script,
+        cli_path=launched.script,
         stderr=stderr,
         cwd=opening.workspace.work,
-        env=env,
+        env=launched.environment,
         setting_sources=[],
         strict_mcp_config=True,
         settings=json.dumps(_SETTINGS),

@@ -19,15 +19,15 @@ _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Outward:
-    """Cleans the items of one session. `secret` is the key that its process holds."""
+    """Cleans the items of one session of these secrets."""
 
-    def __init__(self, secret: str) -> None:
-        self._secret = secret if len(secret) >= SHORTEST_SECRET else ""
+    def __init__(self, *secrets: str) -> None:
+        self._secrets = [secret for secret in secrets if len(secret) >= SHORTEST_SECRET]
 
     def text(self, text: str) -> str:
         """The text as it may be shown and stored."""
-        if self._secret:
-            text = text.replace(self._secret, HIDDEN)
+        for secret in self._secrets:
+            text = text.replace(secret, HIDDEN)
         return _LONE_SURROGATE.sub("\ufffd", text)
 
     def item(self, item: SessionItem) -> SessionItem:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -16,7 +17,8 @@ from agent_service.claude.gate import Gate
 from agent_service.claude.outward import Outward
 from agent_service.claude.translate import Translator
 from agent_service.contract.turns import Mode, TurnRequest
-from agent_service.sandbox import launch
+from agent_service.sandbox.launcher import Launch
+from agent_service.sandbox.watchdog import Breach, Watchdog
 from agent_service.turns.port import Deferred, Ended, Opening, SessionFailed, SessionItem
 
 _log = structlog.get_logger(__name__)
@@ -32,6 +34,9 @@ CRASHED = Ended(
     "Retry, or just go on: the conversation so far is kept.",
     broken=True,
 )
+OVER_LIMIT = Ended(
+    "failed", "over_limit", "", "Ask for less at once, or free space in the workspace.", broken=True
+)
 
 
 class ClaudeSession:
@@ -44,17 +49,14 @@ class ClaudeSession:
         calls: MessageCalls,
         opening: Opening,
         outward: Outward,
-        mark: tuple[str, str],
+        launched: Launch,
         *,
         at_rest: bool,
     ) -> None:
-        """`mark` is in the environment of every process of this session, and of no other.
-
-        `at_rest`: it was opened to settle what may lie unresolved, and nothing does.
-        """
+        """`at_rest`: it was opened to settle what may lie unresolved, and nothing does."""
         self.model = opening.model or ""
         self._outward = outward
-        self._mark = mark
+        self._launched = launched
         self._client = client
         self._gate = gate
         self._calls = calls
@@ -62,7 +64,29 @@ class ClaudeSession:
         self._at_rest = at_rest
         self._busy = False
         self._closing: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._broke_off = CRASHED
         self._cost = 0.0
+
+    def watch(self, watchdog: Watchdog | None) -> None:
+        """End the session when it takes more of the machine than it may."""
+        if watchdog is not None:
+            self._watching = asyncio.create_task(self._watch(watchdog))
+
+    async def _watch(self, watchdog: Watchdog) -> None:
+        try:
+            await watchdog.run()
+        except Breach as breach:
+            _log.warning(
+                "session.over_limit", conversation=self._opening.conversation, reason=str(breach)
+            )
+            self._broke_off = replace(OVER_LIMIT, message=f"The agent was ended. {breach}")
+            await asyncio.to_thread(self._launched.end)
+
+    def charge(self, turn_id: str, person: str) -> None:
+        """What is used from here on is used by this person's turn."""
+        token = self._launched.gate.token
+        token.turn, token.person = turn_id, person
 
     async def prompt(self, request: TurnRequest) -> None:
         """Hand over a prompt as blocks that the CLI does not expand."""
@@ -109,7 +133,7 @@ class ClaudeSession:
                 conversation=self._opening.conversation,
                 reason=self._outward.text(str(error))[:300],
             )
-        yield CRASHED
+        yield self._broke_off
 
     async def interrupt(self) -> None:
         """Ask the CLI to stop."""
@@ -152,7 +176,9 @@ class ClaudeSession:
         patience = BUSY_CLOSE_SECONDS if self._busy else CLOSE_SECONDS
         await asyncio.wait({disconnecting}, timeout=patience)
         # Cancelling the SDK here would leave the process to itself: killed, it comes to its end.
-        await asyncio.to_thread(launch.end_marked, *self._mark)
+        if self._watching is not None:
+            self._watching.cancel()
+        await self._launched.close()
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await disconnecting

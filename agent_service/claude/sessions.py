@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from dataclasses import replace
-from pathlib import Path
 
 import structlog
 from claude_agent_sdk import ClaudeSDKClient, ClaudeSDKError
@@ -13,10 +11,9 @@ from claude_agent_sdk import ClaudeSDKClient, ClaudeSDKError
 from agent_service.claude import options, transcript
 from agent_service.claude.calls import MessageCalls
 from agent_service.claude.gate import Gate
-from agent_service.claude.options import Upstream
 from agent_service.claude.outward import Outward
 from agent_service.claude.session import ClaudeSession
-from agent_service.sandbox import launch
+from agent_service.sandbox.launcher import Launcher
 from agent_service.turns.port import Ended, Opening, SessionFailed
 from agent_service.workspaces.directory import Workspaces
 
@@ -37,14 +34,13 @@ class ClaudeSessions:
     """One a service."""
 
     def __init__(
-        self, workspaces: Workspaces, upstream: Upstream, start_script: Path, home: Path
+        self, workspaces: Workspaces, launcher: Launcher, *, retries: int, secret: str
     ) -> None:
-        """`home` is what all processes of this deployment are marked with."""
+        """`retries` of a model that fails; `secret` must leave no session, whoever finds it."""
         self._workspaces = workspaces
-        self._upstream = upstream
-        self._start_script = start_script
-        self._home = home
-        self._outward = Outward(upstream.api_key)
+        self._launcher = launcher
+        self._retries = retries
+        self._secret = secret
 
     async def __call__(self, opening: Opening) -> ClaudeSession:
         """Start and connect a process. Raises `SessionFailed`; cancelled, it leaves none."""
@@ -56,7 +52,10 @@ class ClaudeSessions:
         )
         session: ClaudeSession | None = None
         calls = MessageCalls()
-        mark = (launch.SESSION_MARK, secrets.token_hex(16))
+        launched = await self._launcher.launch(
+            opening.conversation, opening.workspace, options.environment(self._retries)
+        )
+        outward = Outward(self._secret, launched.gate.token.secret)
 
         async def settled() -> None:
             if session is not None:
@@ -69,26 +68,20 @@ class ClaudeSessions:
                 opening,
                 gate,
                 self._workspaces.instructions(opening.workspace),
-                self._start_script,
-                options.environment(
-                    opening, self._upstream, {launch.MARK: str(self._home), mark[0]: mark[1]}
-                ),
-                self._stderr,
+                launched,
+                lambda line: _log.debug("claude.stderr", line=outward.text(line)[:300]),
             )
         )
-        session = ClaudeSession(client, gate, calls, opening, self._outward, mark, at_rest=at_rest)
+        session = ClaudeSession(client, gate, calls, opening, outward, launched, at_rest=at_rest)
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await client.connect()
         except BaseException as error:
             await asyncio.shield(session.close())
             if isinstance(error, (ClaudeSDKError, TimeoutError)):
-                reason = self._outward.text(str(error))[:300]
+                reason = outward.text(str(error))[:300]
                 _log.warning("session.start_failed", reason=reason)
                 raise SessionFailed(NOT_STARTED) from error
             raise
+        session.watch(self._launcher.watchdog(launched, opening.workspace))
         return session
-
-    def _stderr(self, line: str) -> None:
-        """What the CLI writes beside its protocol: never to our own stderr, which is the log."""
-        _log.debug("claude.stderr", line=self._outward.text(line)[:300])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from agent_service.broker import broker
 from agent_service.claude import show
 from agent_service.contract.events import Notice
 from agent_service.turns.port import Ended
@@ -56,6 +57,12 @@ AGENT = (
     "Retry; if it lasts, start a new conversation.",
 )
 
+BUDGET = ("The budget of this session is used up.", "Start a new conversation.")
+REVOKED = (
+    "The agent's access to the model was revoked.",
+    "If that was not meant, an operator can allow it again.",
+)
+
 _KINDS = {
     "authentication_failed": AUTHENTICATION,
     "billing_error": BILLING,
@@ -72,13 +79,19 @@ _NO_CONNECTION = re.compile(
 
 
 def ended(status: int | None, kind: str, text: str) -> Ended:
-    """How a turn ends. `status` is the model's, `kind` and `text` are the CLI's."""
+    """How a turn ends. `status` is the model's or the broker's, `kind` and `text` the CLI's."""
+    if broker.USED_UP in text:
+        return Ended("over_budget", "budget", *BUDGET)
+    if broker.REVOKED in text:
+        return Ended("failed", "revoked", *REVOKED)
     reason, said, remedy = _why(status, kind, text)
     detail = show.one_line(text, 300)
     return Ended("failed", reason, f"{said} ({detail})" if detail else said, remedy)
 
 
 def _why(status: int | None, kind: str, text: str) -> tuple[str, str, str]:
+    if broker.UNREACHABLE in text:
+        return UNREACHABLE
     if status in _STATUSES:
         return _STATUSES[status]
     if status is None and text.startswith("API Error") and kind in ("server_error", "unknown"):

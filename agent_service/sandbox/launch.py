@@ -1,4 +1,4 @@
-"""How the CLI is started. Until the sandbox is part of it, one person only may be served.
+"""Starting the CLI without a sandbox, and finding what a session may have left.
 
 The start script gives two promises: the CLI dies with the service, even by SIGKILL, and it can be
 found by its mark if anything of it is left.
@@ -31,27 +31,24 @@ class LaunchImpossible(Exception):
         self.remedy = remedy
 
 
-def write_start_script(run_dir: Path, cli: Path) -> Path:
-    """The script to give the SDK as `cli_path`. Raises `LaunchImpossible`."""
-    setpriv = shutil.which("setpriv")
-    if setpriv is None:
+def check_cli(cli: Path) -> None:
+    """Raises `LaunchImpossible` where the CLI, or what starts it, is not there."""
+    if shutil.which("setpriv") is None:
         raise LaunchImpossible("`setpriv` is missing.", remedy="apt-get install util-linux")
     if not os.access(cli, os.X_OK):
         raise LaunchImpossible(
             f"The Claude CLI is not at {cli}.",
             remedy="Install the requirements again, or correct AGENT_CLAUDE_CLI.",
         )
-    script = run_dir / "claude"
+
+
+def write_start_script(folder: Path, cli: Path) -> Path:
+    """The script to give the SDK as `cli_path`. Raises OSError."""
+    script = folder / "claude"
     # nice: a busy agent must not starve the bridge, which streams.
-    command = f'exec {shlex.quote(setpriv)} --pdeathsig KILL nice -n 5 {shlex.quote(str(cli))} "$@"'
-    try:
-        script.write_text(f"#!/bin/sh\n{command}\n")
-        script.chmod(0o700)
-    except OSError as error:
-        raise LaunchImpossible(
-            f"{script} cannot be written: {os.strerror(error.errno or 0)}.",
-            remedy=f"Give {run_dir} to the user that runs the service.",
-        ) from None
+    command = f'exec setpriv --pdeathsig KILL nice -n 5 {shlex.quote(str(cli))} "$@"'
+    script.write_text(f"#!/bin/sh\necho $$ > {shlex.quote(str(folder / 'pid'))}\n{command}\n")
+    script.chmod(0o700)
     return script
 
 

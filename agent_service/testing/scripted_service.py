@@ -50,6 +50,9 @@ class ScriptedSession:
     def _write(self, prompt: str, done: int) -> None:
         self._state.write_text(json.dumps([prompt, done]), "utf-8")
 
+    def charge(self, turn_id: str, person: str) -> None:
+        """Scripted words cost nothing."""
+
     async def prompt(self, request: TurnRequest) -> None:
         self._stopped.clear()
         self._write(request.prompt, 0)

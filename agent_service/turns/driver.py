@@ -142,11 +142,13 @@ class TurnDriver:
         if turn.decision is not None:
             decision = await self._database.tx(decisions.find, turn.decision)
             session = await self._resume(conversation, decision, request, mode)
+            session.charge(turn.id, request.asker.person)
         else:
             decision = None
             session = await self._session(log, conversation, request, mode)
             if self._was_cut(control):
                 return control.cut
+            session.charge(turn.id, request.asker.person)
             await session.prompt(request)
         watch = asyncio.create_task(self._watch(control, turn.conversation, request.limits.seconds))
         try:

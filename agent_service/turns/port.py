@@ -88,6 +88,10 @@ class AgentSession(Protocol):
 
     model: str
 
+    def charge(self, turn_id: str, person: str) -> None:
+        """What is used from here on is used by this person's turn."""
+        ...
+
     async def prompt(self, request: TurnRequest) -> None:
         """Hand over a prompt. `items` then tells what comes of it."""
         ...

@@ -31,13 +31,18 @@ class House:
     def __init__(self, folder: Path, model: ScriptedMessages) -> None:
         self.answered: list[Answered] = []
         self.model = model
+        self._folder = folder
         self.broker = Broker(
-            folder,
             Credential(model.url, KEY),
             Rules(models=("claude-*",), max_tokens=1000),
             PriceTable({"claude-*": Price(1, 10)}),
             self.answered.append,
         )
+
+    async def open(self, given: Grant) -> Gate:
+        gate = await self.broker.open(given, self._folder / f"{given.session}.sock")
+        gate.token.person, gate.token.turn = "p1", "t1"
+        return gate
 
     async def ask(
         self,
@@ -57,7 +62,7 @@ class House:
 
 
 def grant(session: str = "s1", **more: Any) -> Grant:
-    return Grant(session, "c1", "w1", "p1", **more)
+    return Grant(session, "c1", "w1", **more)
 
 
 def prompt(text: str = "say hello", **more: Any) -> dict[str, Any]:
@@ -82,7 +87,7 @@ async def house(folder: Path) -> AsyncIterator[House]:
 
 async def test_a_stream_passes_with_the_real_key(house: House) -> None:
     """The model sees the operator's key and the CLI's own headers, the session sees the answer."""
-    gate = await house.broker.open(grant())
+    gate = await house.open(grant())
     status, headers, body = await house.ask(gate, prompt(stream=True), "/v1/messages?beta=true")
     assert status == 200
     assert headers["Content-Type"].startswith("text/event-stream")
@@ -97,7 +102,7 @@ async def test_a_stream_passes_with_the_real_key(house: House) -> None:
 
 async def test_words_come_as_they_are_said(house: House) -> None:
     """Nothing is held back: the first word arrives long before the last."""
-    gate = await house.broker.open(grant())
+    gate = await house.open(grant())
     clock = asyncio.get_running_loop().time
     async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(gate.socket))) as http:
         body = prompt("slow 1 one two three four", stream=True)
@@ -110,13 +115,13 @@ async def test_words_come_as_they_are_said(house: House) -> None:
 
 async def test_tokens_and_money_are_counted(house: House) -> None:
     """Each answer is accounted to its person, streamed or not, and a count of tokens is free."""
-    gate = await house.broker.open(grant())
+    gate = await house.open(grant())
     await house.ask(gate, prompt(stream=True))
     await house.ask(gate, prompt())
     await house.ask(gate, {k: v for k, v in prompt().items() if k != "max_tokens"},
                     "/v1/messages/count_tokens")  # fmt: skip
     first, second = house.answered
-    assert first.grant.person == "p1"
+    assert (first.person, first.turn) == ("p1", "t1")
     assert first.model == MODEL
     assert (first.tokens.input > 0, first.tokens.output > 0) == (True, True)
     assert second.tokens.output == first.tokens.output
@@ -127,7 +132,7 @@ async def test_tokens_and_money_are_counted(house: House) -> None:
 
 async def test_a_token_is_good_for_its_own_session_only(house: House) -> None:
     """Another session's token, none, the real key or a guess are refused without a retry."""
-    mine, other = await house.broker.open(grant("s1")), await house.broker.open(grant("s2"))
+    mine, other = await house.open(grant("s1")), await house.open(grant("s2"))
     for token in (other.token.secret, "", KEY, mine.token.secret[:-1], "ü"):
         status, headers, _ = await house.ask(mine, prompt(), **{"x-api-key": token})
         assert status == 403
@@ -137,8 +142,8 @@ async def test_a_token_is_good_for_its_own_session_only(house: House) -> None:
 
 async def test_a_revoked_token_is_worthless_at_once(house: House) -> None:
     """Also in the middle of an answer."""
-    gate = await house.broker.open(grant(credential="k1"))
-    other = await house.broker.open(grant("s2", credential="k2"))
+    gate = await house.open(grant(credential="k1"))
+    other = await house.open(grant("s2", credential="k2"))
     asking = asyncio.create_task(house.ask(gate, prompt("slow 5 a b c d e f g h", stream=True)))
     await asyncio.sleep(0.7)
     assert house.broker.void(lambda g: g.credential == "k1") == 1
@@ -155,7 +160,7 @@ async def test_a_revoked_token_is_worthless_at_once(house: House) -> None:
 
 async def test_a_budget_ends_with_the_answer_that_crosses_it(house: House) -> None:
     """The answer that crosses the cap is delivered whole, the next request is refused."""
-    gate = await house.broker.open(grant(cap_usd=1e-9))
+    gate = await house.open(grant(cap_usd=1e-9))
     assert (await house.ask(gate, prompt()))[0] == 200
     status, headers, body = await house.ask(gate, prompt())
     assert (status, headers["x-should-retry"]) == (403, "false")
@@ -177,7 +182,7 @@ async def test_a_budget_ends_with_the_answer_that_crosses_it(house: House) -> No
 )
 async def test_other_paths_lead_nowhere(house: House, method: str, path: str) -> None:
     """Only what a session needs is passed on."""
-    gate = await house.broker.open(grant())
+    gate = await house.open(grant())
     status, _, _ = await house.ask(gate, prompt(), path, method)
     assert status == 404
     assert len(house.model.requests) == 0
@@ -185,7 +190,7 @@ async def test_other_paths_lead_nowhere(house: House, method: str, path: str) ->
 
 async def test_a_whole_url_in_the_request_line_goes_nowhere_else(house: House) -> None:
     """The key is sent to the operator's model only, whatever the request line says."""
-    gate = await house.broker.open(grant())
+    gate = await house.open(grant())
     reader, writer = await asyncio.open_unix_connection(str(gate.socket))
     raw = json.dumps(prompt()).encode()
     writer.write(
@@ -201,7 +206,7 @@ async def test_a_whole_url_in_the_request_line_goes_nowhere_else(house: House) -
 
 async def test_errors_of_the_model_come_unchanged(house: House) -> None:
     """Status, headers and body of an error are the model's own."""
-    gate = await house.broker.open(grant())
+    gate = await house.open(grant())
     status, headers, body = await house.ask(gate, prompt("error 429"))
     assert status == 429
     assert headers["retry-after"] == "1"
@@ -210,7 +215,7 @@ async def test_errors_of_the_model_come_unchanged(house: House) -> None:
 
 async def test_a_model_that_is_away_is_told(house: House) -> None:
     """A connection that fails is an error the CLI may try again, in words it can show."""
-    gate = await house.broker.open(grant())
+    gate = await house.open(grant())
     await house.model.stop()
     status, headers, body = await house.ask(gate, prompt())
     assert status == 502
@@ -220,7 +225,7 @@ async def test_a_model_that_is_away_is_told(house: House) -> None:
 
 async def test_who_hangs_up_stops_the_request(house: House) -> None:
     """A session that ends leaves no request at the model that goes on costing."""
-    gate = await house.broker.open(grant())
+    gate = await house.open(grant())
     asking = asyncio.create_task(house.ask(gate, prompt("slow 30 one two three", stream=True)))
     await asyncio.sleep(0.5)
     asking.cancel()
@@ -233,7 +238,7 @@ async def test_who_hangs_up_stops_the_request(house: House) -> None:
 
 async def test_a_closed_gate_is_gone(house: House) -> None:
     """After its session there is no socket, and closing again is harmless."""
-    gate = await house.broker.open(grant())
+    gate = await house.open(grant())
     assert gate.socket.stat().st_mode & 0o777 == 0o600
     await house.broker.shut(gate)
     await house.broker.shut(gate)
@@ -243,9 +248,21 @@ async def test_a_closed_gate_is_gone(house: House) -> None:
 
 async def test_too_large_a_body_is_refused(house: House) -> None:
     """Nothing over the API's own limit is taken into memory."""
-    gate = await house.broker.open(grant())
+    gate = await house.open(grant())
     status, _, _ = await house.ask(gate, b" " * (33 * 1024 * 1024))
     assert status == 413
+
+
+async def test_without_a_sandbox_it_is_on_loopback(house: House) -> None:
+    """Where there is no sandbox, the same gate listens on this machine only."""
+    gate = await house.broker.open(grant(), None)
+    assert gate.url.startswith("http://127.0.0.1:")
+    headers = {"x-api-key": gate.token.secret}
+    async with (
+        aiohttp.ClientSession() as http,
+        http.post(gate.url + "/v1/messages", json=prompt(), headers=headers) as answer,
+    ):
+        assert answer.status == 200
 
 
 def test_nothing_shows_the_secrets() -> None:

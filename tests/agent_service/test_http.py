@@ -22,7 +22,15 @@ from agent_service.http.app import MetaHandlers
 from agent_service.http.conversations import ConversationHandlers
 from agent_service.http.routes import ADMIN, BODY_LIMIT, BRIDGE, Route
 from agent_service.http.turns import TurnHandlers
-from tests.agent_service.agent import Agent, Caller, ScriptedAgent, Turn, make_home
+from agent_service.testing import ScriptedMessages
+from tests.agent_service.agent import (
+    Agent,
+    Caller,
+    ScriptedAgent,
+    Turn,
+    make_home,
+    session_processes,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -273,9 +281,11 @@ async def test_nobody_can_ask_for_everything(door: ScriptedAgent) -> None:
 
 
 @pytest.mark.asyncio(loop_scope="function")
-async def test_without_a_sandbox_one_person_is_served(agent: Agent) -> None:
-    """The real service refuses a second workspace, and says what an operator has to do."""
-    await agent.turn("say hi")
+async def test_without_a_sandbox_one_person_is_served(home: Path, model: ScriptedMessages) -> None:
+    """It works, refuses a second workspace, and says what an operator has to do."""
+    agent = Agent(home, model, agent_sandbox="off")
+    await agent.start()
+    assert (await agent.turn("say hi")).text == "hi"
     status, answer = await put(agent, agent.request("say hi", workspace="w2", conversation="c2"))
     assert status == 403
     told(answer, "forbidden")
@@ -283,6 +293,8 @@ async def test_without_a_sandbox_one_person_is_served(agent: Agent) -> None:
     warm = await agent.caller.call("POST", "/v1/conversations/c2/warm", {"workspace": "w2"})
     assert warm[0] == 403
     assert not (agent.home / "workspaces" / "w2").exists()
+    await agent.stop()
+    assert session_processes(home) == []
 
 
 # ---- size ----

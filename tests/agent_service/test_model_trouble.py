@@ -133,14 +133,20 @@ async def test_a_wrong_key_is_told_and_shown_nowhere(home: Path) -> None:
 
 
 @pytest.mark.asyncio(loop_scope="function")
-async def test_a_key_that_a_command_prints_is_hidden(home: Path) -> None:
-    """Without a sandbox a command can read the key; what it prints is hidden."""
+@pytest.mark.parametrize("sandbox", ["required", "off"])
+async def test_no_command_prints_a_key(home: Path, sandbox: str) -> None:
+    """No process of a session holds the key; the token it holds instead is hidden, too."""
     async with ScriptedMessages(api_key=RIGHT) as model:
-        agent = ProcessAgent(home, model, agent_api_key=RIGHT, log_level="debug")
+        agent = ProcessAgent(
+            home, model, agent_api_key=RIGHT, log_level="debug", agent_sandbox=sandbox
+        )
         await agent.start()
-        asked = await agent.turn("bash grep -az ^ANTHROPIC_API_KEY= /proc/$PPID/environ")
+        asked = await agent.turn(
+            "bash cat /proc/$PPID/environ | tr '\\0' '\\n' | grep -a ^ANTHROPIC"
+        )
         told = await agent.decided(asked, "allow")
         await agent.stop()
     assert told.last["outcome"] == "completed"
-    assert "ANTHROPIC_API_KEY=[hidden]" in told.results()[0][1]
+    assert "ANTHROPIC_AUTH_TOKEN=[hidden]" in told.results()[0][1]
+    assert "bsct-" not in json.dumps([asked.events, told.events]) + everything_stored(home)
     assert RIGHT not in json.dumps([asked.events, told.events]) + everything_stored(home)
