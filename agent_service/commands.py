@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -36,8 +35,8 @@ class Check:
 
 
 def checks(home: Path) -> list[Check]:
-    """The Claude CLI, its start script's tool, the credential, the signing keys."""
-    return [_cli(), _setpriv(), _credential(home), _keys(home)]
+    """The Claude CLI, the sandbox, the credential, the signing keys."""
+    return [_cli(), _sandbox(home), _user(), _credential(home), _keys(home)]
 
 
 def _cli() -> Check:
@@ -54,10 +53,24 @@ def _cli() -> Check:
     return Check("Claude CLI", "ok", version)
 
 
-def _setpriv() -> Check:
-    if shutil.which("setpriv"):
-        return Check("setpriv", "ok")
-    return Check("setpriv", "failed", "not found", "apt-get install util-linux")
+def _sandbox(home: Path) -> Check:
+    from agent_service.sandbox.probe import SandboxImpossible, probe
+
+    if settings(bascule_home=home).agent_sandbox == "off":
+        detail = "off: agents have this user's rights, and one person is served"
+        return Check("Sandbox", "warning", detail, "Remove AGENT_SANDBOX=off to serve others.")
+    try:
+        probe()
+    except SandboxImpossible as error:
+        return Check("Sandbox", "failed", str(error), error.remedy)
+    return Check("Sandbox", "ok", "bubblewrap works")
+
+
+def _user() -> Check:
+    if os.geteuid():
+        return Check("User", "ok", f"uid {os.geteuid()}")
+    remedy = "Run Bascule as an ordinary user: limits on processes do not hold for root."
+    return Check("User", "warning", "root", remedy)
 
 
 def _credential(home: Path) -> Check:

@@ -11,7 +11,7 @@ KEY_FILES = ("bridge.keys", "admin.keys")
 """One list of signing keys a caller; the agent service reads both."""
 SOCKET_PATH_LIMIT = 107
 """Bytes of a Unix socket's path on Linux."""
-LONGEST_SOCKET = "run/notify-bridge.sock"
+LONGEST_SOCKET = "run/s/0123456789/egress.sock"
 
 
 class HomeUnusable(Exception):

@@ -1,9 +1,13 @@
-"""Whether this machine can sandbox, tried and not guessed."""
+"""Whether this machine can sandbox, tried and not guessed.
+
+`python -m agent_service.sandbox.probe` exits with 0, or prints why not and exits with 1.
+"""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 PROGRAMS = {"bwrap": "bubblewrap", "socat": "socat", "setpriv": "util-linux", "bash": "bash"}
@@ -65,3 +69,16 @@ def _value(path: Path) -> str:
         return path.read_text().strip()
     except OSError:
         return ""
+
+
+def main() -> int:
+    try:
+        probe()
+    except SandboxImpossible as error:
+        print(f"{error} {error.remedy}")  # noqa: T201 - for whoever asked
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

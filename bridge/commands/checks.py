@@ -13,7 +13,6 @@ from pathlib import Path
 from adapters.contract import CheckResult
 from bridge import plugins
 from bridge.commands.groups import CheckLine, Line
-from bridge.commands.missing import FOR_THE_SANDBOX, missing
 from bridge.home import HomeUnusable, prepare
 from bridge.settings import BridgeSettings, SettingsInvalid, read_signing_keys
 from bridge.store import migrate
@@ -26,8 +25,8 @@ LEAST_ROOM = 1024**3
 def checks(home: Path) -> list[Line]:
     """Python, tools, the home, the database, the adapters."""
     settings = BridgeSettings(bascule_home=home)
-    found: list[Line] = [_python(), _git(), _sandbox(), _home(home), _room(home)]
-    if found[3].state == "ok" and home.exists():
+    found: list[Line] = [_python(), _git(), _home(home), _room(home)]
+    if found[2].state == "ok" and home.exists():
         found += [_keys(settings), _database(settings), _running(settings)]
     return [*found, *_adapters(settings)]
 
@@ -40,14 +39,6 @@ def _git() -> Line:
     if shutil.which("git"):
         return CheckLine("git", "ok")
     return CheckLine("git", "warning", "not found; agents work without it", "apt-get install git")
-
-
-def _sandbox() -> Line:
-    packages = missing(FOR_THE_SANDBOX)
-    remedy = f"apt-get install {' '.join(packages)}" if packages else "Serve one person only."
-    return CheckLine(
-        "Sandbox", "warning", "not part of this release: agents run with your own rights", remedy
-    )
 
 
 def _home(home: Path) -> Line:

@@ -18,7 +18,6 @@ import typer
 
 from bridge import log
 from bridge.commands.house import StopSignals, programs
-from bridge.commands.missing import FOR_THE_SANDBOX, missing
 from bridge.home import HomeLock, HomeUnusable, prepare
 from bridge.supervisor import StartFailed, Supervisor
 
@@ -29,12 +28,13 @@ INTERRUPTED = 130
 # What the user's own settings must not change about the demo.
 _NOT_OURS = ("AGENT_", "BRIDGE_", "SLACK_", "DISCORD_", "BASCULE_", "ANTHROPIC_", "CLAUDE", "LOG_")
 
+PROBE = "agent_service.sandbox.probe"
 BANNER = """\
 Bascule demo: the real Claude CLI, a scripted model, no token of any kind.
-The agent works in {home}/workspaces and, without the sandbox that a later
-release brings, with your own rights.{remedy}
+The agent works in {home}/workspaces{bounds}.
 Try: say hello · write a file · run a command · ask me a question · help
 """
+NO_SANDBOX = "This demo runs without a sandbox, with your own rights. {why}"
 
 
 def demo(
@@ -73,8 +73,12 @@ async def _demo(home: Path, output: IO[bytes], ask: str | None) -> int:
     inherited = {n: v for n, v in os.environ.items() if not n.startswith(_NOT_OURS)}
     try:
         async with _model(home, output, inherited) as url:
+            problem = await _problem_with_the_sandbox(inherited)
+            if problem:
+                typer.echo(NO_SANDBOX.format(why=problem), err=True)
             environment = {
                 **inherited,
+                "AGENT_SANDBOX": "off" if problem else "required",
                 "BASCULE_HOME": str(home),
                 "AGENT_UPSTREAM_URL": url,
                 "AGENT_API_KEY": "demo",
@@ -88,14 +92,18 @@ async def _demo(home: Path, output: IO[bytes], ask: str | None) -> int:
             )
             signals.hurry = supervisor.kill
             try:
-                return await _talk(supervisor, signals, home, ask)
+                bounds = "" if problem else ", in a sandbox without a network"
+                banner = BANNER.format(home=home, bounds=bounds)
+                return await _talk(supervisor, signals, home, ask, banner)
             finally:
                 await supervisor.stop()
     finally:
         lock.drop()
 
 
-async def _talk(supervisor: Supervisor, signals: StopSignals, home: Path, ask: str | None) -> int:
+async def _talk(
+    supervisor: Supervisor, signals: StopSignals, home: Path, ask: str | None, banner: str
+) -> int:
     """The chat in this terminal, once everything is up; its exit code."""
     asked_to_stop = asyncio.create_task(signals.asked.wait())
     starting = asyncio.create_task(supervisor.start())
@@ -106,9 +114,7 @@ async def _talk(supervisor: Supervisor, signals: StopSignals, home: Path, ask: s
         return INTERRUPTED
     starting.result()
     if ask is None and sys.stdin.isatty():
-        packages = missing(FOR_THE_SANDBOX)
-        remedy = f" It will need: apt-get install {' '.join(packages)}" if packages else ""
-        typer.echo(BANNER.format(home=home, remedy=remedy))
+        typer.echo(banner)
     # It shares this process group: Ctrl-C in the terminal is its own business from here on.
     signals.leave(signal.SIGINT)
     arguments = ["--socket", str(home / "run" / "console.sock")]
@@ -130,6 +136,15 @@ async def _talk(supervisor: Supervisor, signals: StopSignals, home: Path, ask: s
             await chatting
         failing.cancel()
         asked_to_stop.cancel()
+
+
+async def _problem_with_the_sandbox(environment: dict[str, str]) -> str:
+    """Why this machine cannot sandbox and what to do; empty where it can."""
+    probing = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", PROBE, env=environment, stdout=asyncio.subprocess.PIPE
+    )
+    said, _ = await probing.communicate()
+    return said.decode(errors="replace").strip() if probing.returncode else ""
 
 
 @asynccontextmanager

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import shutil
 
-NEEDED = {"git": "git", "setpriv": "util-linux"}
-FOR_THE_SANDBOX = {"bwrap": "bubblewrap", "socat": "socat"}
-
-
-def missing(programs: dict[str, str]) -> list[str]:
-    """The packages of the programs that are not on PATH."""
-    return [package for program, package in programs.items() if shutil.which(program) is None]
+NEEDED = {
+    "git": "git",
+    "bwrap": "bubblewrap",
+    "socat": "socat",
+    "setpriv": "util-linux",
+    "bash": "bash",
+}
+"""Programs with their Debian packages; all but git are the sandbox's."""
 
 
 def main() -> None:
     """Print what to install; nothing where all is there. Never fails: `doctor` is the judge."""
-    if needed := missing(NEEDED):
+    needed = [package for program, package in NEEDED.items() if shutil.which(program) is None]
+    if needed:
         print(f"Bascule needs programs that pip cannot install: apt-get install {' '.join(needed)}")
-    if sandbox := missing(FOR_THE_SANDBOX):
-        print(f"The coming sandbox needs: apt-get install {' '.join(sandbox)}")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ LOCK_SECONDS = 10.0
 def up() -> None:
     """Run everything on this machine until Ctrl-C.
 
-    That is the agent service and the bridge. One that dies is started again. Everything is kept under BASCULE_HOME (default ./data).
+    That is the agent service and the bridge. One that dies is started again. Everything is kept
+    under BASCULE_HOME (default ./data).
     """
     try:
         settings = load()
