@@ -1,6 +1,6 @@
 # One command an intent. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-full lint bench lock wheel-test clean
+.PHONY: help setup demo test test-full lint docs bench lock wheel-test clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -29,15 +29,18 @@ demo: setup ## a terminal chat with the real CLI and a scripted model; no token 
 	@$(BIN)/bascule demo
 
 test: setup ## the tests, in under 8 minutes
-	@$(BIN)/python -m pytest -m "not full"
+	@$(BIN)/python -m pytest -m "not full" -n 3 --dist loadfile
 
 test-full: setup ## the tests with the issues' full counts
-	@$(BIN)/python -m pytest -m full
+	@$(BIN)/python -m pytest -m full -n 2 --dist loadfile
 
 lint: setup ## ruff and mypy --strict
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+docs: setup ## write docs/settings.md from the settings themselves
+	@cd docs && env -i PATH="$$PATH" HOME="$$HOME" ../$(BIN)/bascule config --markdown > settings.md
 
 bench: setup ## measure; writes docs/benchmarks.md
 	@$(BIN)/python -m benchmarks.run --write

@@ -54,7 +54,7 @@ medians of interleaved pairs in one run, and no test depends on one.
 The clock runs from `submit` at the bridge to the first word at an adapter that does nothing:
 inbox, signed call, agent service, the real Claude CLI, the scripted model, event stream,
 presenter. "Bare" is a `ClaudeSDKClient` alone on the same model, from its query (a new one: from
-its connect) to its first word. The sandbox is not part of it yet.
+its connect) to its first word, without a sandbox; Bascule's runs in one.
 
 | | bare | Bascule | ratio | at most | | pairs |
 |---|---|---|---|---|---|---|
