@@ -46,27 +46,33 @@ class Inbox:
         row = places.open_or_create(
             con, self._db, said.address, owner=owner, title=said.text, arriving=1
         )
+        takes = claim and row.idle and row.pending == 1
+        agent, turn_id = row.agent_conversation, access.mint("t")
+        private, request = False, None
+        if takes:
+            problem, private, request = self._judged(said, row, agent, sender, problem)
         made: int = con.execute(
             self._db.prepared(_store),
             {
                 "conversation": row.id,
                 "order": said.order,
                 "payload": MESSAGE.dump_python(said, mode="json"),
-                "status": "queued",
-                "turn_id": access.mint("t"),
-                "agent_conversation": row.agent_conversation,
+                "status": "running" if takes else "queued",
+                "turn_id": turn_id,
+                "agent_conversation": agent,
+                "request": request,
                 "after_seq": 0,
                 "stop_asked": False,
-                "state": {"problem": problem} if problem else {},
+                "state": _state(problem, private),
             },
         ).scalar_one()
         keys = [message_key(said, key) for key in said.keys]
         con.execute(_NAME_KEYS, {"made": made, "its_keys": keys})
-        behind = row.pending > 1
-        if claim and row.idle and not behind:
-            lease = Lease(row.id, self._claim(con, row.id))
-            return True, self._next(con, lease, row), False
-        return True, None, behind
+        if not takes:
+            return True, None, row.pending > 1
+        lease = Lease(row.id, self._claim(con, row.id))
+        at = places.address_of(row)
+        return True, Job(lease, made, turn_id, at, said, request or {}, problem, private), False
 
     def _unseen(self, con: sa.Connection, said: MessageIn) -> bool:
         return remember(con, self._db, [message_key(said, key) for key in said.keys])
@@ -140,14 +146,9 @@ class Inbox:
         resumed = row.status != "queued"
         problem, private, request = row.state.get("problem", ""), False, row.request
         if not resumed:
-            sender = access.find(con, said.sender.identity)
-            if refused := access.refusal(sender):
-                problem, private = refused, True
-            elif sender and home.owner != sender.id:
-                problem, private = places.NOT_YOURS, True
-            elif sender and not problem:
-                request = self._request(said, row.agent_conversation, sender)
-            state = {"problem": problem, "private": private} if problem else row.state
+            sender, agent = access.find(con, said.sender.identity), row.agent_conversation
+            problem, private, request = self._judged(said, home, agent, sender, problem)
+            state = _state(problem, private)
             running = {"it": row.id, "status": "running", "request": request, "state": state}
             con.execute(_START, running)
         elif row.status == "waiting":
@@ -166,6 +167,18 @@ class Inbox:
             stop_asked=row.stop_asked,
             posts=self._posts(con, row.id) if resumed else {},
         )
+
+    def _judged(
+        self, said: MessageIn, home: Any, agent: str, sender: access.Person | None, problem: str
+    ) -> tuple[str, bool, dict[str, Any] | None]:
+        """(why it cannot go to the agent, whether only the sender should read that, the request
+        where it can)."""
+        if refused := access.refusal(sender):
+            return refused, True, None
+        if sender and home.owner != sender.id:
+            return places.NOT_YOURS, True, None
+        request = self._request(said, agent, sender) if sender and not problem else None
+        return problem, False, request
 
     def _request(self, said: MessageIn, agent: str, asker: access.Person) -> dict[str, Any]:
         made = TurnRequest(
@@ -296,6 +309,10 @@ _NEXT = (
     .limit(1)
 )
 _START = message.update().where(message.c.id == sa.bindparam("it"))
+
+
+def _state(problem: str, private: bool) -> dict[str, Any]:
+    return {"problem": problem, "private": private} if problem else {}
 
 
 def remember(con: sa.Connection, db: Database, keys: Sequence[str]) -> bool:
