@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
+import psutil
 from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient, StreamEvent
 
 
@@ -41,9 +43,9 @@ async def first_word(client: ClaudeSDKClient, text: str) -> float:
 
 
 @contextlib.asynccontextmanager
-async def connected(work: Path, model_url: str) -> AsyncIterator[ClaudeSDKClient]:
-    """A connected client."""
-    client = ClaudeSDKClient(options(work, model_url))
+async def connected(work: Path, model_url: str, **more: str) -> AsyncIterator[ClaudeSDKClient]:
+    """A connected client; `more` are options such as `session_id` or `resume`."""
+    client = ClaudeSDKClient(replace(options(work, model_url), **more))  # type: ignore[arg-type]
     await client.connect()
     try:
         yield client
@@ -51,9 +53,15 @@ async def connected(work: Path, model_url: str) -> AsyncIterator[ClaudeSDKClient
         await client.disconnect()
 
 
-async def new_session(work: Path, model_url: str, text: str) -> float:
-    """Seconds to connect and have the first word."""
+async def new_session(work: Path, model_url: str, text: str, **more: str) -> float:
+    """Seconds to connect and have the first word; `more` as for `connected`."""
     started = time.perf_counter()
-    async with connected(work, model_url) as client:
+    async with connected(work, model_url, **more) as client:
         connecting = time.perf_counter() - started
         return connecting + await first_word(client, text)
+
+
+def memory() -> int:
+    """Bytes that the processes of bare clients hold for themselves."""
+    mine = [p for p in psutil.Process().children() if "claude" in p.name()]
+    return sum(process.memory_full_info().uss for process in mine)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import os
 import secrets
 import shutil
@@ -16,6 +17,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+
+import aiohttp
+import psutil
+import sqlalchemy as sa
 
 from adapters.contract import (
     Address,
@@ -31,9 +37,11 @@ from adapters.contract import (
     PostRef,
     Sender,
 )
+from agent_service.contract.signing import Signer
 from bridge.agent_client import AgentClient
 from bridge.service import Bridge
 from bridge.settings import BridgeSettings, read_signing_keys
+from bridge.store.schema import conversation, person
 
 OWNER = Sender(Identity("nothing", "bench", "owner"), "Owner", host_owner=True)
 
@@ -109,6 +117,44 @@ class House:
         finally:
             await client.close()
 
+    async def session(self, action: str, conversation: str) -> None:
+        """`warm` or `close` the session of a conversation that was spoken in before."""
+        agent, workspace = await self.bridge.db.tx(_known, conversation)
+        body = json.dumps({"workspace": workspace}).encode() if action == "warm" else b""
+        await self._call("POST", f"/v1/conversations/{agent}/{action}", body)
+
+    async def _view(self, agent: str) -> dict[str, Any]:
+        return await self._call("GET", f"/v1/conversations/{agent}", b"")
+
+    async def _call(self, method: str, path: str, body: bytes) -> dict[str, Any]:
+        keys = read_signing_keys(self._settings.signing_keys_file)
+        signed = Signer("bridge", "agent:main", keys).header(method, path, body, now=time.time())
+        headers = {"Authorization": signed}
+        connector = aiohttp.UnixConnector(str(self._settings.agent_socket))
+        async with (
+            aiohttp.ClientSession(connector=connector) as http,
+            http.request(method, f"http://agent{path}", data=body, headers=headers) as answer,
+        ):
+            answer.raise_for_status()
+            return dict(await answer.json())
+
+    async def until_warm(self, conversation: str) -> None:
+        """Returns once the conversation has a live session."""
+        agent, _ = await self.bridge.db.tx(_known, conversation)
+        async with asyncio.timeout(30):
+            while not (await self._view(agent))["live"]:
+                await asyncio.sleep(0.02)
+
+    def memory(self) -> int:
+        """Bytes that the processes of all live sessions hold for themselves."""
+        return sum(p.memory_full_info().uss for p in psutil.process_iter() if self._ours(p))
+
+    def _ours(self, process: psutil.Process) -> bool:
+        try:
+            return process.environ().get("BASCULE_SESSION_OF") == str(self.home)
+        except psutil.Error:
+            return False
+
     async def message(self, text: str, conversation: str) -> float:
         """Seconds from `submit` to the first word at the adapter. Returns when all is said."""
         number = next(self._numbers)
@@ -127,6 +173,17 @@ class House:
             await self.adapter.first.wait()
             await self.adapter.over.wait()
         return self.adapter.first_at - started
+
+
+def _known(con: sa.Connection, channel: str) -> tuple[str, str]:
+    """The agent's conversation and its owner's workspace."""
+    query = (
+        sa.select(conversation.c.agent_conversation, person.c.workspace)
+        .join(person, person.c.id == conversation.c.owner)
+        .where(conversation.c.channel == channel)
+    )
+    agent, workspace = con.execute(query).one()
+    return agent, workspace
 
 
 @asynccontextmanager

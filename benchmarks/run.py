@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 
-from benchmarks import latency, report
+from benchmarks import latency, report, stream
+from benchmarks.report import Ratio
 from bridge import log
 
 
@@ -16,10 +17,14 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help=f"write {report.PAGE}")
     given = parser.parse_args()
     log.configure("human", "warning")
-    text = report.page(asyncio.run(latency.measure(given.warm, given.new)))
+    text = report.page(asyncio.run(_measure(given.warm, given.new)))
     print(text)
     if given.write:
         report.PAGE.write_text(text)
+
+
+async def _measure(warm: int, new: int) -> list[Ratio]:
+    return [*await latency.measure(warm, new), *await stream.measure(5)]
 
 
 if __name__ == "__main__":
