@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import resource
 import signal
 import sys
 
@@ -40,6 +41,8 @@ def main() -> int:
     for name in set(os.environ) - _KEPT:
         # The SDK hands the whole environment of this process to the CLI.
         del os.environ[name]
+    # A core file would hold the keys.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     log.configure(settings.log_format, settings.log_level)
     if supervisor:
         _end_with(supervisor)

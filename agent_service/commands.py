@@ -16,12 +16,43 @@ from agent_service.settings import AgentSettings as settings  # noqa: N813 - the
 __all__ = ["app", "checks", "migrate", "settings"]
 
 app = typer.Typer()
+audit = typer.Typer(help="The log of what operators may have to account for.")
+app.add_typer(audit, name="audit")
 
 
 @app.command("agent")
 def agent() -> None:
     """Run the agent service alone, in the foreground, until Ctrl-C."""
     os.execv(sys.executable, [sys.executable, "-m", "agent_service"])  # noqa: S606 - no shell
+
+
+@audit.command("verify")
+def audit_verify() -> None:
+    """Check that no entry of the audit log was changed, removed or moved.
+
+    Keep the newest hash that it prints elsewhere: a later check can then be compared with it.
+    """
+    from agent_service.settings import SettingsInvalid, load
+    from agent_service.store import audit as store
+
+    try:
+        path = load().database
+    except SettingsInvalid as error:
+        typer.echo(error, err=True)
+        raise typer.Exit(2) from None
+    try:
+        verdict = store.verify_file(path)
+    except store.AuditUnreadable as error:
+        typer.echo(f"{error} {error.remedy}", err=True)
+        raise typer.Exit(2) from None
+    if verdict.problem:
+        typer.echo(
+            f"agent service: {path} is not whole. {verdict.problem} "
+            f"The {verdict.entries} entries before it are as they were written.",
+            err=True,
+        )
+        raise typer.Exit(1)
+    typer.echo(f"agent service: {verdict.entries} entries, whole; newest hash {verdict.head}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,28 +12,42 @@ from collections.abc import Callable
 import structlog
 from aiohttp import web
 
-from agent_service.broker.broker import Answered, Broker
+from agent_service.broker.broker import Broker
+from agent_service.broker.ledger import Ledger
 from agent_service.broker.prices import PricesInvalid
+from agent_service.claude.options import bundled_cli
 from agent_service.claude.sessions import ClaudeSessions
 from agent_service.claude.wiring import make_broker, make_sessions
 from agent_service.contract.signing import Verifier
+from agent_service.credentials.keyring import Keyring
+from agent_service.credentials.login import ClaudeLogin, PlainCli
+from agent_service.credentials.probe import ModelProbe
+from agent_service.credentials.revoke import Revoker
+from agent_service.credentials.sign_in import SignIns
+from agent_service.credentials.vault import Vault
 from agent_service.http.app import AUDIENCE, make_app
+from agent_service.http.credentials import CredentialHandlers
 from agent_service.http.routes import ADMIN, BRIDGE
 from agent_service.sandbox.launch import LaunchImpossible
 from agent_service.sandbox.probe import SandboxImpossible
-from agent_service.settings import AgentSettings, read_keys
+from agent_service.settings import AgentSettings, read_keys, read_or_make_keys
 from agent_service.store.database import Database
 from agent_service.turns.driver import TurnDriver
 from agent_service.turns.ends import Ends
 from agent_service.turns.pool import SessionPool
 from agent_service.turns.port import SessionFactory
 from agent_service.turns.runner import TurnRunner
+from agent_service.turns.stops import Stops
 from agent_service.workspaces.directory import Workspaces
 
 _log = structlog.get_logger(__name__)
 
 SOCKET_PATH_LIMIT = 107
 """Bytes of a Unix socket's path on Linux."""
+
+
+PROBE_MODEL = "claude-haiku-5-5"
+"""What a key is tested with, where no model is set."""
 
 
 class StartFailed(Exception):
@@ -56,6 +70,9 @@ class AgentService:
         self._app_runner: web.AppRunner | None = None
         self._runner: TurnRunner | None = None
         self._broker: Broker | None = None
+        self._ledger: Ledger | None = None
+        self._revoker: Revoker | None = None
+        self._sign_ins: SignIns | None = None
 
     async def start(self) -> None:
         """Serve on the socket. Raises `StartFailed`, `SettingsInvalid` or `StoreError`."""
@@ -64,11 +81,24 @@ class AgentService:
             BRIDGE: read_keys(settings.bridge_keys_file),
             ADMIN: read_keys(settings.admin_keys_file),
         }
+        sealed_with = read_or_make_keys(settings.encryption_keys_file, "Encryption keys")
         await self._database.open()
         self._make_run_folder()
+        keyring = Keyring(
+            self._database,
+            Vault(sealed_with),
+            url=settings.agent_upstream_url,
+            secret=settings.agent_api_key.get_secret_value(),
+        )
+        await keyring.open()
+        self._ledger = Ledger(self._database)
+        try:
+            self._broker = make_broker(settings, keyring, self._ledger.add)
+        except PricesInvalid as error:
+            raise StartFailed(f"AGENT_PRICES_FILE: {error}") from None
         workspaces = Workspaces(settings.home / "workspaces")
         pool = SessionPool(
-            self._sessions or self._claude(workspaces),
+            self._sessions or self._claude(workspaces, self._broker),
             max_live=settings.agent_max_sessions,
             idle_seconds=settings.agent_idle_minutes * 60,
         )
@@ -85,8 +115,10 @@ class AgentService:
         # Without a sandbox nothing keeps two people apart.
         alone = self._sessions is None and settings.agent_sandbox == "off"
         self._runner = TurnRunner(self._database, pool, driver, ends, one_workspace=alone)
+        credentials = await self._credentials(keyring, Stops(self._broker, self._runner))
         await self._runner.start()
-        app = make_app(self._database, self._runner, Verifier(AUDIENCE, keys), lambda: self._ready)
+        verifier = Verifier(AUDIENCE, keys)
+        app = make_app(self._database, self._runner, credentials, verifier, lambda: self._ready)
         self._app_runner = web.AppRunner(
             app, access_log=None, shutdown_timeout=1, handler_cancellation=True
         )
@@ -117,10 +149,23 @@ class AgentService:
                 remedy="Give its folder to this user, or choose another AGENT_SOCKET.",
             ) from None
 
-    def _claude(self, workspaces: Workspaces) -> ClaudeSessions:
+    async def _credentials(self, keyring: Keyring, stops: Stops) -> CredentialHandlers:
+        """What was revoked stays so over a crash at any point: that is seen to before any turn."""
+        settings = self._settings
+        login = ClaudeLogin(PlainCli(settings.agent_claude_cli or bundled_cli(), {}))
+        people = settings.home / "people"
+        # Turns do not use a person's own sign-in yet, so nobody can begin one.
+        self._sign_ins = SignIns(
+            self._database, keyring, login, lambda person: people / person, enabled=False
+        )
+        self._revoker = Revoker(self._database, keyring, stops, stops, self._sign_ins)
+        await self._revoker.resume()
+        probe = ModelProbe(settings.agent_model or PROBE_MODEL)
+        return CredentialHandlers(keyring, self._revoker, self._sign_ins, probe)
+
+    def _claude(self, workspaces: Workspaces, broker: Broker) -> ClaudeSessions:
         try:
-            self._broker = make_broker(self._settings, self._answered)
-            return make_sessions(self._settings, workspaces, self._broker)
+            return make_sessions(self._settings, workspaces, broker)
         except SandboxImpossible as error:
             raise StartFailed(
                 f"The sandbox does not work here: {error}",
@@ -129,23 +174,12 @@ class AgentService:
             ) from None
         except LaunchImpossible as error:
             raise StartFailed(str(error), remedy=error.remedy) from None
-        except PricesInvalid as error:
-            raise StartFailed(f"AGENT_PRICES_FILE: {error}") from None
         except OSError as error:
             folder = self._settings.socket.parent
             raise StartFailed(
                 f"{folder} cannot be used: {os.strerror(error.errno or 0)}.",
                 remedy=f"Give {folder} to the user that runs the service.",
             ) from None
-
-    def _answered(self, answered: Answered) -> None:
-        _log.info(
-            "usage.answered",
-            turn_id=answered.turn,
-            person=answered.person,
-            model=answered.model,
-            cost_usd=round(answered.cost_usd, 6),
-        )
 
     def _listen(self) -> socket.socket:
         path = self._settings.socket
@@ -177,8 +211,14 @@ class AgentService:
         if self._app_runner is not None:
             await self._app_runner.cleanup()
             self._settings.socket.unlink(missing_ok=True)
+        if self._revoker is not None:
+            await self._revoker.close()
+        if self._sign_ins is not None:
+            await self._sign_ins.close()
         if self._broker is not None:
             await self._broker.close()
+        if self._ledger is not None:
+            await self._ledger.close()
         await self._database.close()
 
     async def run(self, started: Callable[[], None] = lambda: None) -> None:

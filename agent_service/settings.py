@@ -7,6 +7,7 @@ it after reading, because the SDK hands the service's whole environment to the C
 from __future__ import annotations
 
 import os
+import secrets
 import stat
 from pathlib import Path
 from typing import Literal
@@ -46,6 +47,11 @@ class AgentSettings(BaseSettings):
     agent_admin_keys_file: Path | None = Field(
         default=None,
         description="Signing keys of the web admin, as above. Default: secrets/admin.keys.",
+    )
+    agent_encryption_keys_file: Path | None = Field(
+        default=None,
+        description="Keys that stored credentials are encrypted with, one a line, oldest to "
+        "newest. Default: secrets/encryption.keys in the home, made on the first start.",
     )
     agent_upstream_url: str = Field(
         default="https://api.anthropic.com",
@@ -159,6 +165,10 @@ class AgentSettings(BaseSettings):
         return self.agent_admin_keys_file or self.home / "secrets" / "admin.keys"
 
     @property
+    def encryption_keys_file(self) -> Path:
+        return self.agent_encryption_keys_file or self.home / "secrets" / "encryption.keys"
+
+    @property
     def state_dir(self) -> Path:
         return self.home / "agent"
 
@@ -179,22 +189,31 @@ def load() -> AgentSettings:
         raise SettingsInvalid("\n".join(lines)) from None
 
 
-def read_keys(path: Path) -> list[str]:
-    """The signing keys in a file, oldest to newest. Raises `SettingsInvalid`."""
+def read_or_make_keys(path: Path, title: str) -> list[str]:
+    """As `read_keys`; a file that is not there is made, with one new key."""
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError:
+        return read_keys(path, title)
+    with os.fdopen(handle, "w") as file:
+        file.write(secrets.token_urlsafe(48) + "\n")
+    return read_keys(path, title)
+
+
+def read_keys(path: Path, title: str = "Signing keys") -> list[str]:
+    """The keys in a file, oldest to newest. Raises `SettingsInvalid`."""
     try:
         mode = path.stat().st_mode
         keys = [line.strip() for line in path.read_text("ascii").splitlines() if line.strip()]
     except OSError as error:
         raise SettingsInvalid(
-            f"Signing keys: {path} cannot be read ({os.strerror(error.errno or 0)}). "
+            f"{title}: {path} cannot be read ({os.strerror(error.errno or 0)}). "
             "`bascule up` makes it on its first run."
         ) from None
     except UnicodeError:
-        raise SettingsInvalid(f"Signing keys: {path} is not a text file of keys.") from None
+        raise SettingsInvalid(f"{title}: {path} is not a text file of keys.") from None
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise SettingsInvalid(
-            f"Signing keys: {path} can be read by other users. Run: chmod 600 {path}"
-        )
+        raise SettingsInvalid(f"{title}: {path} can be read by other users. Run: chmod 600 {path}")
     if not keys or min(map(len, keys)) < 32:
-        raise SettingsInvalid(f"Signing keys: {path} needs keys of 32 characters or more.")
+        raise SettingsInvalid(f"{title}: {path} needs keys of 32 characters or more.")
     return keys

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import aiohttp
 
-from agent_service.broker.broker import Broker, Credential
+from agent_service.broker.broker import Broker
 from agent_service.broker.prices import PriceTable
 from agent_service.broker.rules import Rules
 from agent_service.broker.tokens import Grant
+from agent_service.credentials.keyring import Key
 from agent_service.testing import ScriptedMessages
 from benchmarks.report import Ratio
 
@@ -28,8 +29,8 @@ async def measure(pairs: int) -> list[Ratio]:
     ratio = Ratio("Broker: a streamed answer of 4 s", 1.02)
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         async with ScriptedMessages() as model:
-            credential = Credential(model.url, "bench")
-            broker = Broker(credential, Rules(), PriceTable(), lambda _answered: None)
+            key = Key("bench", model.url, "bench")
+            broker = Broker(lambda _who: key, Rules(), PriceTable(), lambda _answered: None)
             gate = await broker.open(Grant("bench", "c", "w"), Path(folder) / "model.sock")
             through = aiohttp.UnixConnector(str(gate.socket))
             for _ in range(pairs):

@@ -21,6 +21,7 @@ from agent_service.broker.meter import Meter, Tokens
 from agent_service.broker.prices import PriceTable
 from agent_service.broker.rules import Refused, Rules
 from agent_service.broker.tokens import Grant, SessionToken
+from agent_service.credentials.keyring import Key, NoCredential
 
 _log = structlog.get_logger(__name__)
 
@@ -41,7 +42,7 @@ _HOP_BY_HOP = frozenset(
 )
 _OURS = frozenset({"authorization", "x-api-key", "cookie", "forwarded", "x-forwarded-for"})
 _NOT_BACK = frozenset({"set-cookie"})
-REVOKED = "This session's token was revoked."
+REVOKED = "This session's access to the model was revoked."
 USED_UP = "The budget of this session is used up."
 UNREACHABLE = "Connection error: the model cannot be reached."
 
@@ -53,20 +54,10 @@ class Answered:
     grant: Grant
     turn: str
     person: str
+    credential: str
     model: str
     tokens: Tokens
     cost_usd: float
-
-
-@dataclass(frozen=True, slots=True)
-class Credential:
-    """Where the model is, and the key for it."""
-
-    url: str
-    api_key: str
-
-    def __repr__(self) -> str:
-        return f"Credential({self.url!r})"
 
 
 class Gate:
@@ -107,12 +98,14 @@ class Broker:
 
     def __init__(
         self,
-        credential: Credential,
+        choose: Callable[[str], Key],
         rules: Rules,
         prices: PriceTable,
         answered: Callable[[Answered], None],
     ) -> None:
-        self._credential = credential
+        """`choose` gives what a person's request uses, or raises `NoCredential`. It is asked for
+        each request, so that what was revoked is not used again."""
+        self._choose = choose
         self._rules = rules
         self._prices = prices
         self._answered = answered
@@ -138,14 +131,9 @@ class Broker:
         self._gates.discard(gate)
         await gate.close()
 
-    def void(self, which: Callable[[Grant], bool]) -> int:
-        """Make tokens worthless at once; gives how many. Their sessions are for others to end."""
-        count = 0
-        for gate in self._gates:
-            if which(gate.token.grant) and not gate.token.void:
-                gate.token.void = True
-                count += 1
-        return count
+    def tokens(self) -> list[SessionToken]:
+        """Those of all open gates, void ones included."""
+        return [gate.token for gate in self._gates]
 
     async def close(self) -> None:
         """Close every gate and the connections to the model."""
@@ -160,9 +148,8 @@ class Broker:
     def rules(self) -> Rules:
         return self._rules
 
-    @property
-    def credential(self) -> Credential:
-        return self._credential
+    def choose(self, person: str) -> Key:
+        return self._choose(person)
 
     def client(self) -> aiohttp.ClientSession:
         if self._http is None:
@@ -178,7 +165,11 @@ class Broker:
         cost = self._prices.cost(model, tokens)
         token.spent_usd += cost
         try:
-            self._answered(Answered(token.grant, token.turn, token.person, model, tokens, cost))
+            self._answered(
+                Answered(
+                    token.grant, token.turn, token.person, token.credential, model, tokens, cost
+                )
+            )
         except Exception:  # noqa: BLE001 - the answer is on its way; accounting must not break it
             _log.exception("usage.not_stored", session=token.grant.session)
 
@@ -207,7 +198,12 @@ class _Handler:
                 return self._refused(413, "request_too_large", "The request is too large.")
             model, streams = checked.model, checked.streams and not counting
         try:
-            return await self._passed_on(request, body, model, streams)
+            key = self._broker.choose(self._token.person)
+        except NoCredential as error:
+            return self._refused(403, "permission_error", f"{REVOKED} {error} {error.remedy}")
+        self._token.credential = key.credential
+        try:
+            return await self._passed_on(request, key, body, model, streams)
         except (aiohttp.ClientConnectionError, TimeoutError) as error:
             _log.warning("upstream.unreachable", reason=f"{type(error).__name__}: {error}")
             return _error(502, "api_error", UNREACHABLE)
@@ -232,19 +228,18 @@ class _Handler:
         return _error(status, kind, message)
 
     async def _passed_on(
-        self, request: web.Request, body: bytes, model: str, streams: bool
+        self, request: web.Request, key: Key, body: bytes, model: str, streams: bool
     ) -> web.StreamResponse:
-        credential = self._broker.credential
         headers = {
             name: value
             for name, value in request.headers.items()
             if name.lower() not in _HOP_BY_HOP | _OURS
         }
-        headers["x-api-key"] = credential.api_key
+        headers["x-api-key"] = key.secret
         headers["Accept-Encoding"] = "identity"  # the tokens are read on the way back
         # Put together from the path that was allowed: a raw one may be a whole URL of elsewhere.
         query = request.rel_url.raw_query_string
-        target = credential.url.rstrip("/") + request.path + (f"?{query}" if query else "")
+        target = key.url.rstrip("/") + request.path + (f"?{query}" if query else "")
         async with self._broker.client().request(
             request.method,
             URL(target, encoded=True),

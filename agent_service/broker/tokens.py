@@ -16,7 +16,6 @@ class Grant:
     session: str
     conversation: str
     workspace: str
-    credential: str = "default"
     cap_usd: float | None = None
     """US dollars over the token's life. The answer that crosses it is still delivered, so that
     the overshoot is at most one answer of `max_tokens`."""
@@ -33,6 +32,8 @@ class SessionToken:
     turn: str = ""
     person: str = ""
     """Who asked for the turn that uses it now."""
+    credential: str = ""
+    """What its last request was made with."""
 
     @classmethod
     def mint(cls, grant: Grant) -> SessionToken:

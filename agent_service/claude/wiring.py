@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 import structlog
 
-from agent_service.broker.broker import Answered, Broker, Credential
+from agent_service.broker.broker import Answered, Broker
 from agent_service.broker.prices import PriceTable
 from agent_service.broker.rules import Rules
 from agent_service.claude.options import bundled_cli
 from agent_service.claude.sessions import ClaudeSessions
+from agent_service.credentials.keyring import Keyring
 from agent_service.egress.allow import AllowList
 from agent_service.egress.proxy import Attempt
 from agent_service.sandbox.launch import check_cli
@@ -23,11 +24,13 @@ from agent_service.workspaces.directory import Workspaces
 _log = structlog.get_logger(__name__)
 
 
-def make_broker(settings: AgentSettings, answered: Callable[[Answered], None]) -> Broker:
+def make_broker(
+    settings: AgentSettings, keyring: Keyring, answered: Callable[[Answered], None]
+) -> Broker:
     """The broker for these settings. Raises `PricesInvalid`."""
     file = settings.agent_prices_file
     return Broker(
-        Credential(settings.agent_upstream_url, settings.agent_api_key.get_secret_value()),
+        keyring.choose,
         Rules(tuple(listed(settings.agent_models)), settings.agent_max_tokens),
         PriceTable() if file is None else PriceTable.read(file),
         answered,

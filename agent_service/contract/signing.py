@@ -109,6 +109,13 @@ class Signer:
         self, method: str, path: str, body: bytes, *, now: float, request_id: str = ""
     ) -> str:
         """The `Authorization` header for exactly this request. `path` is raw, with its query."""
+        digest = hashlib.sha256(body).hexdigest()
+        return self.header_of(method, path, digest, now=now, request_id=request_id)
+
+    def header_of(
+        self, method: str, path: str, body_sha256: str, *, now: float, request_id: str = ""
+    ) -> str:
+        """The same where the body is too large to hold: by its SHA-256, as hex digits."""
         payload = {
             "v": VERSION,
             "c": self._caller,
@@ -117,7 +124,7 @@ class Signer:
             "n": secrets.token_urlsafe(16),
             "m": method,
             "p": path,
-            "b": hashlib.sha256(body).hexdigest(),
+            "b": body_sha256,
             "r": request_id,
         }
         return f"{SCHEME} {self._serializer.dumps(payload)}"

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from importlib.metadata import version
 
 from aiohttp import web
 
 from agent_service.contract.signing import Verifier
+from agent_service.http.audit import AuditHandlers
 from agent_service.http.conversations import ConversationHandlers
+from agent_service.http.credentials import CredentialHandlers
 from agent_service.http.guard import Guard
 from agent_service.http.openapi import document
 from agent_service.http.routes import Route
 from agent_service.http.turns import TurnHandlers
+from agent_service.http.usage import UsageHandlers
+from agent_service.http.workspaces import WorkspaceHandlers
+from agent_service.store.audit import AuditLog
 from agent_service.store.database import Database
 from agent_service.turns.runner import TurnRunner
+from agent_service.workspaces.directory import Workspaces
 
 AUDIENCE = "agent:main"
 """What callers sign for: this service, this node."""
@@ -54,17 +60,38 @@ class MetaHandlers:
 
 
 def make_app(
-    database: Database, runner: TurnRunner, verifier: Verifier, ready: Callable[[], bool]
+    database: Database,
+    runner: TurnRunner,
+    credentials: CredentialHandlers,
+    verifier: Verifier,
+    ready: Callable[[], bool],
 ) -> web.Application:
     """The application; whoever serves it has opened the database and started the runner."""
-    meta = MetaHandlers(database, ready)
+    meta, workspaces = MetaHandlers(database, ready), runner.workspaces
     routes = [
         *meta.routes(),
         *TurnHandlers(runner).routes(),
         *ConversationHandlers(runner).routes(),
+        *WorkspaceHandlers(workspaces, runner, database).routes(),
+        *UsageHandlers(database).routes(),
+        *credentials.routes(),
+        *AuditHandlers(AuditLog(database)).routes(),
     ]
     meta.routes_described = routes
-    app = web.Application(middlewares=[Guard(verifier, database, routes).middleware()])
+    guard = Guard(verifier, database, routes, workspaces.uploads)
+    app = web.Application(middlewares=[guard.middleware()])
+    app.cleanup_ctx.append(_sweeping(workspaces))
     for route in routes:
         app.router.add_route(route.method, route.path, route.handler)
     return app
+
+
+def _sweeping(workspaces: Workspaces) -> Callable[[web.Application], AsyncIterator[None]]:
+    async def sweep(_app: web.Application) -> AsyncIterator[None]:
+        """What an earlier start left half removed goes on being removed, beside the serving."""
+        sweeping = asyncio.create_task(workspaces.threads.slow(workspaces.sweep))
+        yield
+        workspaces.threads.close()
+        await asyncio.gather(sweeping, return_exceptions=True)
+
+    return sweep

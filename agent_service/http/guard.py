@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
 import structlog
@@ -24,9 +24,10 @@ from agent_service.contract.errors import (
 )
 from agent_service.contract.signing import Call, CallRefused, Verifier
 from agent_service.contract.turns import ID_PATTERN
-from agent_service.http.routes import BODY_LIMIT, Route, key
+from agent_service.http.routes import Route, key
 from agent_service.store import nonces
 from agent_service.store.database import Database, StoreFull
+from agent_service.workspaces.uploads import Upload, Uploads
 
 _log = structlog.get_logger(__name__)
 _ID = re.compile(ID_PATTERN)
@@ -35,6 +36,7 @@ T = TypeVar("T")
 CALL = web.RequestKey("call", Call)
 KEYS = "Callers sign each call anew, with a key that both sides have and clocks that agree."
 RAW_BODY = web.RequestKey("raw_body", bytes)
+UPLOAD = web.RequestKey("upload", Upload)
 
 
 class Guard:
@@ -45,11 +47,13 @@ class Guard:
         verifier: Verifier,
         database: Database,
         routes: list[Route],
+        uploads: Uploads,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._verifier = verifier
         self._database = database
         self._routes = {key(r.method, r.path): r for r in routes}
+        self._uploads = uploads
         self._clock = clock
 
     def middleware(self) -> Any:
@@ -93,30 +97,45 @@ class Guard:
             raise NotFound("No such route.", remedy="See /v1/openapi.json.")
         if call.caller not in route.callers:
             raise Forbidden(f"The {call.caller} may not call this.")
-        if (request.content_length or 0) > BODY_LIMIT:
-            raise _too_large()
+        if (request.content_length or 0) > route.body_limit:
+            raise _too_large(route)
         if not await self._database.tx(nonces.remember, call.nonce, call.remember_until, now):
             raise NotAuthentic("The call was refused: it was made before.", remedy=KEYS)
-        request[RAW_BODY] = await self._body(request, call)
         request[CALL] = call
         with structlog.contextvars.bound_contextvars(request_id=call.request_id):
+            if route.upload:
+                return await self._take_upload(request, route, call, handler)
+            data = b"".join([part async for part in _parts(request, route)])
+            call.check_body(hashlib.sha256(data).hexdigest())
+            request[RAW_BODY] = data
             return await handler(request)
 
-    @staticmethod
-    async def _body(request: web.Request, call: Call) -> bytes:
-        digest, parts, size = hashlib.sha256(), [], 0
-        async for part in request.content.iter_any():
-            size += len(part)
-            if size > BODY_LIMIT:
-                raise _too_large()
-            digest.update(part)
-            parts.append(part)
-        call.check_body(digest.hexdigest())
-        return b"".join(parts)
+    async def _take_upload(
+        self,
+        request: web.Request,
+        route: Route,
+        call: Call,
+        handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
+    ) -> web.StreamResponse:
+        async with self._uploads.new() as upload:
+            async for part in _parts(request, route):
+                await upload.write(part)
+            call.check_body(await upload.seal())
+            request[UPLOAD] = upload
+            return await handler(request)
 
 
-def _too_large() -> TooLarge:
-    return TooLarge(f"The request is over {BODY_LIMIT} bytes.", remedy="Send less at once.")
+async def _parts(request: web.Request, route: Route) -> AsyncIterator[bytes]:
+    size = 0
+    async for part in request.content.iter_any():
+        size += len(part)
+        if size > route.body_limit:
+            raise _too_large(route)
+        yield part
+
+
+def _too_large(route: Route) -> TooLarge:
+    return TooLarge(f"The request is over {route.body_limit:,} bytes.", remedy="Send less at once.")
 
 
 def _answer(error: ServiceError) -> web.Response:
@@ -161,6 +180,14 @@ def number(request: web.Request, name: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 18):
         raise BadRequest(f"{name}: not a whole number from 0.", field=name)
     return int(text)
+
+
+def text(request: web.Request, name: str) -> str:
+    """A query parameter that is text; "" where absent. Raises `BadRequest` for more than one."""
+    given = request.query.getall(name, [""])
+    if len(given) > 1:
+        raise BadRequest(f"{name}: given more than once.", field=name)
+    return given[0]
 
 
 def reply(value: Any, adapter: TypeAdapter[Any]) -> web.Response:

@@ -64,7 +64,7 @@ def _schema(kind: Any, schemas: dict[str, Any]) -> dict[str, Any]:
 
 
 def _operation(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
-    parameters = [
+    parameters: list[dict[str, Any]] = [
         {"name": name, "in": "path", "required": True, "schema": _ID}
         for name in _PARAMETER.findall(route.path)
     ] + [
@@ -76,7 +76,18 @@ def _operation(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
         }
         for name, text in route.query.items()
     ]
-    kind = "text/event-stream" if route.stream else "application/json"
+    for texts, required in ((route.texts, False), (route.needs, True)):
+        parameters += [
+            {
+                "name": name,
+                "in": "query",
+                "description": text,
+                "required": required,
+                "schema": {"type": "string"},
+            }
+            for name, text in texts.items()
+        ]
+    kind = "text/event-stream" if route.stream else route.sends
     answer = {} if route.answer is None else _schema(route.answer, schemas)
     error = {"application/json": {"schema": {"$ref": _REF.format(model="Error")}}}
     operation: dict[str, Any] = {
@@ -91,6 +102,8 @@ def _operation(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
     }
     if not route.public:
         operation["description"] = "Callers: " + ", ".join(sorted(route.callers)) + "."
+    if route.upload:
+        operation["requestBody"] = {"required": True, "content": {"application/octet-stream": {}}}
     if route.body is not None:
         operation["requestBody"] = {
             "required": True,

@@ -12,6 +12,8 @@ from typing import Any
 
 from aiohttp import web
 
+from agent_service.contract.workspaces import UPLOAD_LIMIT
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 BRIDGE = "bridge"
@@ -36,6 +38,18 @@ class Route:
     """The answer is Server-Sent Events whose data is `answer`."""
     query: Mapping[str, str] = field(default_factory=dict)
     """Query parameters with their meaning; all are optional integers."""
+    texts: Mapping[str, str] = field(default_factory=dict)
+    """Optional query parameters that are text."""
+    needs: Mapping[str, str] = field(default_factory=dict)
+    """The same that must be there."""
+    upload: bool = False
+    """The body is a file: streamed to a temporary one, which the handler finds as `UPLOAD`."""
+    sends: str = "application/json"
+    """Content type of the answer; anything but JSON is a stream of bytes."""
+
+    @property
+    def body_limit(self) -> int:
+        return UPLOAD_LIMIT if self.upload else BODY_LIMIT
 
 
 def key(method: str, path: str) -> str:

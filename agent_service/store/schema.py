@@ -105,3 +105,90 @@ nonce = sa.Table(
     sa.Column("until", sa.Float, nullable=False, index=True),
     sqlite_with_rowid=False,
 )
+
+credential = sa.Table(
+    "credential",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    # Empty: it serves the whole deployment.
+    sa.Column("person", sa.Text, nullable=False),
+    sa.Column("label", sa.Text, nullable=False),
+    sa.Column("fingerprint", sa.Text, nullable=False),
+    sa.Column("url", sa.Text, nullable=False),
+    # The key, encrypted (credentials/vault.py). None: forgotten, or never ours.
+    sa.Column("sealed", sa.Text),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("tested_at", sa.Float),
+    # Once revoked: its key is gone from here, or its sign-in was logged out.
+    sa.Column("forgotten_at", sa.Float),
+)
+
+revocation = sa.Table(
+    "revocation",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("scope", sa.Text, nullable=False),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("asked_at", sa.Float, nullable=False),
+    sa.Column("finished_at", sa.Float),
+    # Until then no turn of the person begins, and the key of the environment is not used.
+    sa.Column("lifted_at", sa.Float),
+)
+
+revocation_step = sa.Table(
+    "revocation_step",
+    metadata,
+    sa.Column("revocation", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
+    sa.Column("hash", sa.Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+
+def _only_added_to(table: sa.Table, connection: sa.Connection, **_how: object) -> None:
+    for act in ("UPDATE", "DELETE"):
+        connection.exec_driver_sql(
+            f"CREATE TRIGGER {table.name}_no_{act.lower()} BEFORE {act} ON {table.name} "
+            "BEGIN SELECT RAISE(ABORT, 'the audit log is only added to'); END"
+        )
+
+
+sa.event.listen(audit, "after_create", _only_added_to)
+
+usage = sa.Table(
+    "usage",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("at", sa.Float, nullable=False, index=True),
+    sa.Column("day", sa.Text, nullable=False),
+    sa.Column("person", sa.Text, nullable=False),
+    sa.Column("turn", sa.Text, nullable=False, index=True),
+    sa.Column("conversation", sa.Text, nullable=False),
+    sa.Column("workspace", sa.Text, nullable=False),
+    sa.Column("credential", sa.Text, nullable=False),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("input_tokens", sa.Integer, nullable=False),
+    sa.Column("cache_write_tokens", sa.Integer, nullable=False),
+    sa.Column("cache_read_tokens", sa.Integer, nullable=False),
+    sa.Column("output_tokens", sa.Integer, nullable=False),
+    sa.Column("cost_usd", sa.Float, nullable=False),
+)

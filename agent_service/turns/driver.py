@@ -62,6 +62,7 @@ UNKNOWN_END = (
 class Control:
     """How others end a running turn: `cut` says as what it will have ended."""
 
+    conversation: str
     cut: Ended | None = None
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -83,7 +84,7 @@ class TurnDriver:
     ) -> None:
         self._database = database
         self._pool = pool
-        self._workspaces = workspaces
+        self.workspaces = workspaces
         self._ends = ends
         self.default_mode: Mode = default_mode
         self.default_model = default_model
@@ -130,7 +131,7 @@ class TurnDriver:
         conversation = await self._database.tx(conversations.find, conversation_id)
         if conversation.unsettled is None:
             mode = conversation.mode or self.default_mode
-            await self._pool.open(self._opening(conversation, None, mode))
+            await self._pool.open(await self._opening(conversation, None, mode))
             await self._pool.rest(conversation_id)
 
     async def _run(self, log: TurnLog, control: Control) -> Ended | None:
@@ -185,12 +186,12 @@ class TurnDriver:
             if conversation.unsettled is not None and conversation.started:
                 session = await self._settled(conversation, request)
             else:
-                session = await self._pool.open(self._opening(conversation, request, mode))
+                session = await self._pool.open(await self._opening(conversation, request, mode))
         await session.set_mode(mode)
         log.add(TurnStarted(session.model, resumed))
         return session
 
-    def _opening(
+    async def _opening(
         self,
         conversation: StoredConversation,
         request: TurnRequest | None,
@@ -199,7 +200,7 @@ class TurnDriver:
     ) -> Opening:
         return Opening(
             conversation=conversation.id,
-            workspace=self._workspaces.ensure(conversation.workspace),
+            workspace=await asyncio.to_thread(self.workspaces.ensure, conversation.workspace),
             session_id=conversation.session_id,
             resume=conversation.started,
             mode=mode,
@@ -222,7 +223,9 @@ class TurnDriver:
             message = UNKNOWN_END if decision.released else message
             release = self._release(decision, allow=False, message=message, stop=True)
             patience = SETTLE_SECONDS
-        session = await self._pool.open(self._opening(conversation, request, "default", release))
+        session = await self._pool.open(
+            await self._opening(conversation, request, "default", release)
+        )
         # A call that got its result just before the service died is not asked for again.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience):
@@ -242,7 +245,7 @@ class TurnDriver:
         allow = decision.state in ("allowed", "answered")
         message = decision.reason or "The person did not allow this."
         release = self._release(decision, allow=allow, message=message, then=mode)
-        return await self._pool.open(self._opening(conversation, request, "default", release))
+        return await self._pool.open(await self._opening(conversation, request, "default", release))
 
     def _release(
         self,

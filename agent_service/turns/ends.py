@@ -29,6 +29,13 @@ NO_ROOM = Ended(
     "An operator has to free space; then retry.",
     broken=True,
 )
+REVOKED = Ended(
+    "failed",
+    "revoked",
+    "The agent's access to the model was revoked, so this was ended.",
+    "If that was not meant, an operator can allow it again.",
+    broken=True,
+)
 FAILED = Ended(
     "failed",
     "agent_failed",

@@ -16,11 +16,11 @@ from agent_service.contract.decisions import DecisionAnswer, DecisionState, Deci
 from agent_service.contract.errors import Forbidden, Unavailable
 from agent_service.contract.events import DecisionResolved, FeedEntry, Notice, NumberedEvent
 from agent_service.contract.turns import ConversationView, TurnRequest, TurnView
-from agent_service.store import conversations, decisions, turns
+from agent_service.store import conversations, decisions, turns, workspaces
 from agent_service.store.database import Database, StoreError, StoreFull
 from agent_service.store.decisions import StoredDecision
 from agent_service.turns.driver import Control, TurnDriver
-from agent_service.turns.ends import LOST, Ends
+from agent_service.turns.ends import LOST, REVOKED, Ends
 from agent_service.turns.log import TurnLog
 from agent_service.turns.pool import SessionPool
 from agent_service.turns.port import Ended, SessionFailed
@@ -50,6 +50,7 @@ class TurnRunner:
         self._database = database
         self._pool = pool
         self._driver = driver
+        self.workspaces = driver.workspaces
         self._ends = ends
         self._one_workspace = one_workspace
         self._clock = clock
@@ -113,14 +114,10 @@ class TurnRunner:
         """
         if self._stopping:
             raise Unavailable("The agent service is stopping.", remedy="Try again in a moment.")
+        self.workspaces.claims.check(request.workspace)
 
         def store(db: sa.Connection) -> tuple[bool, TurnView]:
-            if self._one_workspace and conversations.workspaces(db) - {request.workspace}:
-                raise Forbidden(
-                    "This deployment runs without a sandbox and serves one person only.",
-                    remedy="An operator has to set up the sandbox: see `bascule doctor`.",
-                )
-            conversations.ensure_workspace(db, request.workspace)
+            self._admit(db, request.workspace)
             conversations.ensure(db, request.conversation, request.workspace)
             if turns.put(db, turn_id, request.conversation, asdict(request)):
                 return True, TurnView(turn_id, request.conversation, "queued", 0)
@@ -134,6 +131,27 @@ class TurnRunner:
             if request.conversation in self._waiting:
                 await self._tell_queued([turn_id])
         return view
+
+    def _admit(self, db: sa.Connection, workspace: str) -> None:
+        if self._one_workspace and conversations.workspaces(db) - {workspace}:
+            raise Forbidden(
+                "This deployment runs without a sandbox and serves one person only.",
+                remedy="An operator has to set up the sandbox: see `bascule doctor`.",
+            )
+        conversations.ensure_workspace(db, workspace)
+
+    async def admit(self, workspace: str) -> None:
+        """The workspace exists from now on. Raises `Forbidden` as `put` does."""
+        await self._database.tx(self._admit, workspace)
+
+    async def end_sessions(self, workspace: str) -> None:
+        """Close the sessions of a workspace whose claim the caller has alone. Raises `Conflict`
+        where a turn of it is queued, running or waiting."""
+        for conversation in await self._database.tx(workspaces.at_rest, workspace):
+            # A session that is being warmed, or a turn that is finished but not yet put away.
+            if (worker := self._workers.get(conversation)) is not None:
+                await asyncio.wait({worker})
+            await self._pool.discard(conversation)
 
     async def view(self, turn_id: str) -> TurnView:
         """Raises `NotFound`."""
@@ -196,10 +214,10 @@ class TurnRunner:
         """Have a session ready for a message that is likely to come. Does nothing where one is
         up, or where work or a decision is open."""
 
+        self.workspaces.claims.check(workspace)
+
         def ensure(db: sa.Connection) -> None:
-            if self._one_workspace and conversations.workspaces(db) - {workspace}:
-                raise Forbidden("This deployment serves one person only.")
-            conversations.ensure_workspace(db, workspace)
+            self._admit(db, workspace)
             conversations.ensure(db, conversation, workspace)
 
         await self._database.tx(ensure)
@@ -221,6 +239,20 @@ class TurnRunner:
         await self._database.tx(conversations.find, conversation)
         if conversation not in self._workers:
             await self._pool.discard(conversation)
+
+    async def break_off(self, conversations: set[str]) -> int:
+        """End the sessions of these conversations at once, and turns that run in them as revoked;
+        gives how many. Their processes are gone then."""
+        running = {
+            control.conversation: control
+            for control in self._running.values()
+            if control.conversation in conversations
+        }
+        for control in running.values():
+            control.cut = REVOKED
+        live = [c for c in conversations if c in self._pool]
+        await asyncio.gather(*(self._pool.discard(c) for c in live))
+        return len(live)
 
     async def interrupt(self, turn_id: str, by: str) -> TurnView:
         """Stop a turn, whatever it does. A finished one stays as it is. Raises `NotFound`."""
@@ -322,7 +354,7 @@ class TurnRunner:
         while queue and conversation not in self._waiting:
             turn_id = queue.pop(0)
             log = await self._new_log(turn_id)
-            control = self._running[turn_id] = Control()
+            control = self._running[turn_id] = Control(conversation)
             try:
                 with structlog.contextvars.bound_contextvars(request_id=turn_id):
                     if await self._driver.run(log, conversation, control) == "waiting":

@@ -15,10 +15,11 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from agent_service.broker.broker import Answered, Broker, Credential, Gate
+from agent_service.broker.broker import Answered, Broker, Gate
 from agent_service.broker.prices import Price, PriceTable
 from agent_service.broker.rules import Rules
 from agent_service.broker.tokens import Grant
+from agent_service.credentials.keyring import Key, NoCredential
 from agent_service.testing import ScriptedMessages
 
 KEY = "sk-ant-real-key-of-the-operator"
@@ -30,14 +31,20 @@ class House:
 
     def __init__(self, folder: Path, model: ScriptedMessages) -> None:
         self.answered: list[Answered] = []
+        self.credentials = {"p1": "k1"}
         self.model = model
         self._folder = folder
         self.broker = Broker(
-            Credential(model.url, KEY),
+            self.choose,
             Rules(models=("claude-*",), max_tokens=1000),
             PriceTable({"claude-*": Price(1, 10)}),
             self.answered.append,
         )
+
+    def choose(self, person: str) -> Key:
+        if person not in self.credentials:
+            raise NoCredential("Your access was revoked.", remedy="Ask.")
+        return Key(self.credentials[person], self.model.url, KEY)
 
     async def open(self, given: Grant) -> Gate:
         gate = await self.broker.open(given, self._folder / f"{given.session}.sock")
@@ -142,11 +149,12 @@ async def test_a_token_is_good_for_its_own_session_only(house: House) -> None:
 
 async def test_a_revoked_token_is_worthless_at_once(house: House) -> None:
     """Also in the middle of an answer."""
-    gate = await house.open(grant(credential="k1"))
-    other = await house.open(grant("s2", credential="k2"))
+    gate, other = await house.open(grant()), await house.open(grant("s2"))
     asking = asyncio.create_task(house.ask(gate, prompt("slow 5 a b c d e f g h", stream=True)))
     await asyncio.sleep(0.7)
-    assert house.broker.void(lambda g: g.credential == "k1") == 1
+    (mine,) = [token for token in house.broker.tokens() if token is gate.token]
+    assert (mine.credential, mine.person) == ("k1", "p1")
+    mine.void = True
     try:
         async with asyncio.timeout(4):
             _, _, body = await asking
@@ -156,6 +164,16 @@ async def test_a_revoked_token_is_worthless_at_once(house: House) -> None:
     status, headers, _ = await house.ask(gate, prompt())
     assert (status, headers["x-should-retry"]) == (403, "false")
     assert (await house.ask(other, prompt()))[0] == 200
+
+
+async def test_a_person_without_a_credential_is_told(house: House) -> None:
+    """The credential is chosen anew for each request: what was revoked in between is not used."""
+    gate = await house.open(grant())
+    assert (await house.ask(gate, prompt()))[0] == 200
+    house.credentials.clear()
+    status, headers, body = await house.ask(gate, prompt())
+    assert (status, headers["x-should-retry"]) == (403, "false")
+    assert b"Your access was revoked." in body
 
 
 async def test_a_budget_ends_with_the_answer_that_crosses_it(house: House) -> None:
@@ -256,6 +274,7 @@ async def test_too_large_a_body_is_refused(house: House) -> None:
 async def test_without_a_sandbox_it_is_on_loopback(house: House) -> None:
     """Where there is no sandbox, the same gate listens on this machine only."""
     gate = await house.broker.open(grant(), None)
+    gate.token.person = "p1"
     assert gate.url.startswith("http://127.0.0.1:")
     headers = {"x-api-key": gate.token.secret}
     async with (
@@ -271,4 +290,4 @@ def test_nothing_shows_the_secrets() -> None:
 
     token = SessionToken.mint(grant())
     assert token.secret not in repr(token)
-    assert KEY not in repr(Credential("http://x", KEY))
+    assert KEY not in repr(Key("k1", "http://x", KEY))

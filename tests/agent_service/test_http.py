@@ -19,9 +19,13 @@ from yarl import URL
 from agent_service.contract.signing import Signer
 from agent_service.contract.turns import PROMPT_LIMIT
 from agent_service.http.app import MetaHandlers
+from agent_service.http.audit import AuditHandlers
 from agent_service.http.conversations import ConversationHandlers
+from agent_service.http.credentials import CredentialHandlers
 from agent_service.http.routes import ADMIN, BODY_LIMIT, BRIDGE, Route
 from agent_service.http.turns import TurnHandlers
+from agent_service.http.usage import UsageHandlers
+from agent_service.http.workspaces import WorkspaceHandlers
 from agent_service.testing import ScriptedMessages
 from tests.agent_service.agent import (
     Agent,
@@ -39,6 +43,10 @@ ROUTES: list[Route] = [
     *MetaHandlers(None, lambda: True).routes(),  # type: ignore[arg-type]
     *TurnHandlers(None).routes(),  # type: ignore[arg-type]
     *ConversationHandlers(None).routes(),  # type: ignore[arg-type]
+    *WorkspaceHandlers(None, None, None).routes(),  # type: ignore[arg-type]
+    *UsageHandlers(None).routes(),  # type: ignore[arg-type]
+    *CredentialHandlers(None, None, None, None).routes(),  # type: ignore[arg-type]
+    *AuditHandlers(None).routes(),  # type: ignore[arg-type]
 ]
 SIGNED = [route for route in ROUTES if not route.public]
 BRIDGE_ONLY = [route for route in SIGNED if ADMIN not in route.callers]
@@ -51,7 +59,8 @@ def name(route: Route) -> str:
 def filled(route: Route) -> str:
     """The route's path with ids in it."""
     path = route.path
-    for part in ("turn_id", "decision_id", "conversation"):
+    for part in ("turn_id", "decision_id", "conversation", "workspace", "credential", "sign_in",
+                 "revocation"):  # fmt: skip
         path = path.replace("{" + part + "}", "x1")
     assert "{" not in path
     return path
@@ -352,15 +361,16 @@ async def test_an_unsigned_call_is_refused(door: ScriptedAgent, route: Route) ->
 async def test_a_wrongly_signed_call_is_refused(door: ScriptedAgent, route: Route) -> None:
     """A key of nobody, another path, another method, another service, another time or body."""
     path, now = filled(route), time.time()
-    mine = door.caller.signer
-    stranger = Signer("bridge", "agent:main", ["k" * 40])
-    keys = (door.home / "secrets" / "bridge.keys").read_text().split()
+    who, other = ("bridge", "admin") if BRIDGE in route.callers else ("admin", "bridge")
+    keys = (door.home / "secrets" / f"{who}.keys").read_text().split()
+    mine = Signer(who, "agent:main", keys)
+    stranger = Signer(who, "agent:main", ["k" * 40])
     wrong = [
         stranger.header(route.method, path, b"", now=now),
-        Signer("bridge", "agent:other", keys).header(route.method, path, b"", now=now),
-        Signer("admin", "agent:main", keys).header(route.method, path, b"", now=now),
+        Signer(who, "agent:other", keys).header(route.method, path, b"", now=now),
+        Signer(other, "agent:main", keys).header(route.method, path, b"", now=now),
         mine.header(route.method, path + "?after=1", b"", now=now),
-        mine.header("DELETE", path, b"", now=now),
+        mine.header("PATCH", path, b"", now=now),
         mine.header(route.method, path, b"", now=now - 301),
         mine.header(route.method, path, b"", now=now + 60),
         mine.header(route.method, path, b"other", now=now),

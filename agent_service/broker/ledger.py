@@ -1,0 +1,68 @@
+"""Writes down what was used, behind the answers and never in their way."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import structlog
+
+from agent_service.broker.broker import Answered
+from agent_service.store import usage
+from agent_service.store.database import Database, StoreFull
+
+_log = structlog.get_logger(__name__)
+
+AGAIN_SECONDS = 5
+MOST = 100_000
+"""Answers that are kept while the disk is full; the oldest are let go beyond that, and told."""
+
+
+class Ledger:
+    """One a service. `close` writes what is left."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._rows: list[dict[str, Any]] = []
+        self._changed = asyncio.Event()
+        self._writer = asyncio.create_task(self._write())
+
+    def add(self, answered: Answered) -> None:
+        """Take in an answer. It is written soon."""
+        _log.info(
+            "usage.answered",
+            turn_id=answered.turn,
+            person=answered.person,
+            model=answered.model,
+            cost_usd=round(answered.cost_usd, 6),
+        )
+        self._rows.append(usage.row_of(answered))
+        if len(self._rows) > MOST:
+            _log.error("usage.lost", answers=1)
+            del self._rows[0]
+        self._changed.set()
+
+    async def _write(self) -> None:
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            try:
+                await self._flush()
+            except StoreFull as error:
+                _log.error("usage.unwritten", reason=str(error), answers=len(self._rows))
+                await asyncio.sleep(AGAIN_SECONDS)
+                self._changed.set()
+
+    async def _flush(self) -> None:
+        rows = list(self._rows)
+        await self._database.tx(usage.add, rows)
+        del self._rows[: len(rows)]
+
+    async def close(self) -> None:
+        """Write what is left and stop. Before the database is closed."""
+        self._writer.cancel()
+        await asyncio.gather(self._writer, return_exceptions=True)
+        try:
+            await self._flush()
+        except StoreFull as error:
+            _log.error("usage.lost", answers=len(self._rows), reason=str(error))

@@ -1,0 +1,247 @@
+"""The unmodified CLI's own `auth` commands, in one person's config directory.
+
+An agent can write there, so nothing that lies in it may steer them: settings are removed, and of
+the CLI's own file only what a sign-in left is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import stat
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from agent_service.contract.credentials import SignInKind, TestResult
+from agent_service.contract.redaction import hide_text
+
+STATUS_SECONDS = 30
+TEST_SECONDS = 60
+LOGOUT_SECONDS = 30
+"""The CLI itself gives the provider 5 s."""
+PIPE_SECONDS = 2
+_LARGEST = 256 * 1024
+_SETTINGS = ("settings.json", "settings.local.json")
+_OWN = ".claude.json"
+_OWN_KEPT = ("oauthAccount", "primaryApiKey", "customApiKeyResponses", "machineID", "userID")
+_TOKENS = ".credentials.json"
+# One word of answer, no tool, no settings.
+_TEST = ("-p", "say ok", "--output-format", "json", "--tools", "", "--no-session-persistence")
+_TEST_CLEAN = (*_TEST, "--setting-sources", "", "--strict-mcp-config")
+CONSOLE_KEYS = "https://platform.claude.com/settings/keys"
+
+
+class LoginFailed(Exception):
+    """The CLI could not be run, or said what we do not understand. Both texts are for people."""
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(message)
+        self.remedy = remedy
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A process to start, with its whole environment."""
+
+    words: Sequence[str]
+    environment: Mapping[str, str]
+    folder: Path
+
+
+class Cli(Protocol):
+    def command(self, config: Path, words: Sequence[str]) -> Command:
+        """The CLI with these arguments on this config directory.
+
+        Where there is a sandbox, it runs in one that shows this directory only and lets out to the
+        hosts of the sign-in only. It dies with the service.
+        """
+        ...
+
+
+class PlainCli:
+    """The CLI without a sandbox, for one person on their own machine."""
+
+    def __init__(self, cli: Path, environment: Mapping[str, str]) -> None:
+        """`environment` is all it gets besides what a sign-in needs."""
+        self._cli = cli
+        self._environment = environment
+
+    def command(self, config: Path, words: Sequence[str]) -> Command:
+        environment = {
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "HOME": str(config),
+            "CLAUDE_CONFIG_DIR": str(config),
+            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+            "DISABLE_AUTOUPDATER": "1",
+            "BROWSER": "true",  # the page belongs on the person's screen, not on this machine's
+            **self._environment,
+        }
+        start = ("setpriv", "--pdeathsig", "KILL", "--no-new-privs", str(self._cli))
+        return Command((*start, *words), environment, config)
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Who is signed in, as the CLI has it noted; whether that still holds, only a test tells."""
+
+    kind: SignInKind | None
+    account: str = ""
+    plan: str = ""
+
+
+class ClaudeLogin:
+    """The commands. Each raises `LoginFailed` and leaves no process, cancelled ones too."""
+
+    def __init__(self, cli: Cli) -> None:
+        self._cli = cli
+
+    async def begin(self, config: Path, kind: SignInKind) -> asyncio.subprocess.Process:
+        """Start `auth login`. An earlier sign-in there stays until this one has succeeded."""
+        flag = {"subscription": "--claudeai", "console": "--console"}[kind]
+        return await self._start(config, ("auth", "login", flag))
+
+    async def status(self, config: Path) -> Status:
+        _, out, _ = await self._run(config, ("auth", "status"), STATUS_SECONDS)
+        try:
+            told: Any = json.loads(out)
+            method, logged_in = told["authMethod"], told["loggedIn"]
+        except (ValueError, KeyError, TypeError):
+            raise LoginFailed(
+                "The Claude CLI answered in a form that this release does not know.",
+                remedy="An operator should check AGENT_CLAUDE_CLI, and run `bascule doctor`.",
+            ) from None
+        kind: SignInKind | None = None
+        if logged_in is True and method == "claude.ai":
+            kind = "subscription"
+        elif logged_in is True and told.get("apiKeySource") == "/login managed key":
+            kind = "console"
+        account, plan = (str(told.get(k) or "")[:200] for k in ("email", "planTier"))
+        return Status(kind, account, plan)
+
+    async def test(self, config: Path) -> TestResult:
+        """A real turn of one word."""
+        _, out, err = await self._run(config, _TEST_CLEAN, TEST_SECONDS)
+        try:
+            told: Any = json.loads(out)
+            if told["is_error"] is False:
+                return TestResult("works", "The model answered.")
+            said, status = str(told.get("result") or ""), told.get("api_error_status")
+        except (ValueError, KeyError, TypeError):
+            said, status = err or out, None
+        said = hide_text(said.strip())[:300]
+        words = said.lower()
+        if status in (401, 403) or any(word in words for word in ("authenticat", "/login")):
+            return TestResult(
+                "refused", f"The sign-in was refused. It says: {said}", "Sign in again."
+            )
+        if status == 429 or "limit" in words:
+            return TestResult("over_limit", f"It says: {said}", "Wait until the limit is reset.")
+        if status is None and "connect" in words:
+            return TestResult("unreachable", f"It says: {said}", "Check the network.")
+        return TestResult("failed", f"The test turn failed. It says: {said}", "Try again later.")
+
+    async def logout(self, config: Path, kind: SignInKind) -> str:
+        """Sign out at the provider and here; gives one line about how that went.
+
+        What lies here is deleted however the rest goes; then it raises what went wrong.
+        """
+        if not (config / _TOKENS).exists() and not (config / _OWN).exists():
+            return "There was nothing left here."
+        try:
+            code, out, err = await self._run(config, ("auth", "logout"), LOGOUT_SECONDS)
+        finally:
+            (config / _TOKENS).unlink(missing_ok=True)
+            (config / _OWN).unlink(missing_ok=True)
+        said = hide_text((err or out).strip())[:300]
+        if code != 0:
+            raise LoginFailed(f"`claude auth logout` failed: {said}")
+        if kind == "console":
+            # Observed: for a key of the Console the CLI calls nobody.
+            return f"Deleted here. Delete the key itself at {CONSOLE_KEYS}."
+        return said
+
+    # ---- processes ----
+
+    async def _start(self, config: Path, words: Sequence[str]) -> asyncio.subprocess.Process:
+        config.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _clean(config)
+        command = self._cli.command(config, words)
+        try:
+            return await asyncio.create_subprocess_exec(
+                *command.words,
+                env=dict(command.environment),
+                cwd=command.folder,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                start_new_session=True,
+                limit=_LARGEST,
+            )
+        except OSError as error:
+            raise LoginFailed(
+                f"The Claude CLI cannot be started: {os.strerror(error.errno or 0)}.",
+                remedy="An operator should check AGENT_CLAUDE_CLI, and run `bascule doctor`.",
+            ) from None
+
+    async def _run(
+        self, config: Path, words: Sequence[str], seconds: float
+    ) -> tuple[int, str, str]:
+        process = await self._start(config, words)
+        try:
+            async with asyncio.timeout(seconds):
+                out, err = await process.communicate(b"")
+        except TimeoutError:
+            name = " ".join(words[:2])
+            raise LoginFailed(
+                f"`claude {name}` did not end within {seconds:g} s.", remedy="Try again later."
+            ) from None
+        finally:
+            await end(process)
+        code = process.returncode or 0
+        if code in (126, 127):  # what starts it could not
+            raise LoginFailed(
+                f"The Claude CLI cannot be started: {err.decode(errors='replace').strip()[:200]}",
+                remedy="An operator should check AGENT_CLAUDE_CLI, and run `bascule doctor`.",
+            )
+        return code, out.decode(errors="replace"), err.decode(errors="replace")
+
+
+async def end(process: asyncio.subprocess.Process) -> None:
+    """End a process with all that it started. Nobody may be reading from it. Safe to repeat."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    await process.wait()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(PIPE_SECONDS):
+            await process.communicate()  # its pipes are closed with this
+
+
+def _clean(config: Path) -> None:
+    """Take out what an agent may have put there to steer the CLI."""
+    for name in _SETTINGS:
+        (config / name).unlink(missing_ok=True)
+    own = config / _OWN
+    try:
+        handle = os.open(own, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return
+    except OSError:  # a link
+        own.unlink(missing_ok=True)
+        return
+    with os.fdopen(handle, "rb") as file:
+        regular = stat.S_ISREG(os.fstat(handle).st_mode)
+        text = file.read(_LARGEST) if regular else b""
+    own.unlink()
+    try:
+        found: Any = json.loads(text)
+        kept = {name: found[name] for name in _OWN_KEPT if name in found}
+    except (ValueError, TypeError, RecursionError):
+        return
+    handle = os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(handle, "w") as made:
+        json.dump(kept, made)
