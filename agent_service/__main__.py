@@ -7,26 +7,17 @@ help), 1 anything else.
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
 import resource
-import signal
 import sys
 
-from agent_service import log, notify
+from agent_service import log
+from agent_service.contract import process
 from agent_service.service import AgentService, StartFailed
 from agent_service.settings import SettingsInvalid, load
 from agent_service.store.database import StoreError, StoreUnusable
 
 _KEPT = {"PATH", "LANG", "LC_ALL", "TZ", "HOME", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS"}
-_PR_SET_PDEATHSIG = 1
-
-
-def _end_with(supervisor: str) -> None:
-    """SIGTERM when the supervisor dies, however it dies: it must leave nothing behind."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    if str(os.getppid()) != supervisor:  # it died before we asked to be told
-        raise SystemExit(0)
 
 
 def main() -> int:
@@ -45,9 +36,9 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     log.configure(settings.log_format, settings.log_level)
     if supervisor:
-        _end_with(supervisor)
+        process.end_with(supervisor)
     try:
-        asyncio.run(AgentService(settings).run(lambda: notify.ready(notified)))
+        asyncio.run(AgentService(settings).run(lambda: process.ready(notified)))
     except (SettingsInvalid, StartFailed, StoreUnusable) as error:
         remedy = getattr(error, "remedy", "")
         print(f"{error} {remedy}".strip(), file=sys.stderr)  # noqa: T201

@@ -23,7 +23,7 @@ app.add_typer(audit, name="audit")
 @app.command("agent")
 def agent() -> None:
     """Run the agent service alone, in the foreground, until Ctrl-C."""
-    os.execv(sys.executable, [sys.executable, "-m", "agent_service"])  # noqa: S606 - no shell
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "agent_service"])  # noqa: S606 - no shell
 
 
 @audit.command("verify")
@@ -67,7 +67,7 @@ class Check:
 
 def checks(home: Path) -> list[Check]:
     """The Claude CLI, the sandbox, the credential, the signing keys."""
-    return [_cli(), _sandbox(home), _user(), _credential(home), _keys(home)]
+    return [_cli(), _sandbox(home), _user(), _credential(home), _keys(home), _database(home)]
 
 
 def _cli() -> Check:
@@ -129,6 +129,22 @@ def _keys(home: Path) -> Check:
     except SettingsInvalid as error:
         return Check("Signing keys", "failed", str(error))
     return Check("Signing keys", "ok")
+
+
+def _database(home: Path) -> Check:
+    from agent_service.store import migrations
+    from agent_service.store.database import StoreError, look
+
+    path, title = settings(bascule_home=home).database, "Agent service's database"
+    if not os.path.lexists(path.parent) or (path.parent.is_dir() and not path.exists()):
+        return Check(title, "ok", "made by the first `bascule up`")
+    try:
+        look(path)
+    except migrations.TooNew as error:
+        return Check(title, "failed", str(error), error.remedy)
+    except StoreError as error:
+        return Check(title, "failed", str(error), error.remedy)
+    return Check(title, "ok", str(path))
 
 
 def migrate(home: Path) -> str:

@@ -7,24 +7,22 @@ help), 1 anything else.
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
 import signal
 import sys
 
-from bridge import log, notify
+from agent_service.contract import process
+from bridge import log
 from bridge.plugins import PluginInvalid
 from bridge.service import Bridge
 from bridge.settings import BridgeSettings, SettingsInvalid, load
 from bridge.store.errors import StoreFull, StoreUnusable
 
-_PR_SET_PDEATHSIG = 1
-
 
 def main() -> int:
     """Serve; every reason not to is one line on stderr."""
     if supervisor := os.environ.get("BASCULE_SUPERVISED"):
-        _end_with(supervisor)
+        process.end_with(supervisor)
     os.umask(0o077)
     try:
         settings = load()
@@ -44,14 +42,7 @@ async def _serve(settings: BridgeSettings) -> None:
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, bridge.finish)
-    await bridge.run(lambda: notify.ready(os.environ.get("NOTIFY_SOCKET")))
-
-
-def _end_with(supervisor: str) -> None:
-    """SIGTERM when the supervisor dies, however it dies: no bridge is left that nobody watches."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    if str(os.getppid()) != supervisor:  # it died before we asked to be told
-        raise SystemExit(0)
+    await bridge.run(lambda: process.ready(os.environ.get("NOTIFY_SOCKET")))
 
 
 if __name__ == "__main__":

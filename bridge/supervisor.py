@@ -23,8 +23,9 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 STEADY_SECONDS = 60.0
 """Who has run for so long starts with the shortest pause again."""
 READY_SECONDS = 60.0
-NEXT_SECONDS = 1.5
-"""How long the stop of one process may hold up the stop of the next."""
+NEXT_SECONDS = 0.5
+"""How long the stop of one process may hold up the stop of the next. The bridge waits for running
+turns, which end as soon as the agent service stops."""
 STOP_SECONDS = 4.5
 """After so long everything is killed: a stop takes less than 5 s."""
 
@@ -174,6 +175,7 @@ class Supervisor:
         child.ready.clear()
         child.process = await asyncio.create_subprocess_exec(
             sys.executable,
+            "-P",  # or what lies in the current folder would run in the place of our modules
             "-m",
             program.module,
             *program.arguments,

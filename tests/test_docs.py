@@ -10,8 +10,8 @@ import pytest
 from tests.deployment import command
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/README.md"),
-                *ROOT.glob("*/*/README.md")])  # fmt: skip
+PAGES = sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/README.md"),
+                *ROOT.glob("*/*/README.md")})  # fmt: skip
 
 
 async def test_every_setting_is_documented(place: Path) -> None:

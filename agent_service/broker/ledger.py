@@ -32,6 +32,8 @@ class Ledger:
         _log.info(
             "usage.answered",
             turn_id=answered.turn,
+            # The broker's own context is that of the turn that opened the session.
+            request_id=answered.turn,
             person=answered.person,
             model=answered.model,
             cost_usd=round(answered.cost_usd, 6),

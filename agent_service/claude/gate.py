@@ -32,6 +32,7 @@ MAIN_SESSION = (
     "Report back, and let the main session make the call."
 )
 AGAIN = "This call needs a person's answer. Make exactly the same call again, alone."
+OVER = "This call is not let go: its turn was stopped, or it was let go before."
 CHANGED = (
     "The call, or the file it changes, is not what the person was shown, so it was not run. "
     "Look again and make the call anew."
@@ -113,7 +114,7 @@ class Gate:
             _log.warning("release.changed", tool=tool)
             return PermissionResultDeny(message=CHANGED)
         if release.record is not None and not await release.record():
-            return PermissionResultDeny(message="This call was let go before.", interrupt=True)
+            return PermissionResultDeny(message=OVER, interrupt=True)
         if tool == "AskUserQuestion":
             answers = {question: ", ".join(given) for question, given in release.answers.items()}
             return PermissionResultAllow(updated_input={**tool_input, "answers": answers})

@@ -85,7 +85,9 @@ def ended(status: int | None, kind: str, text: str) -> Ended:
     if broker.REVOKED in text:
         return Ended("failed", "revoked", *REVOKED)
     reason, said, remedy = _why(status, kind, text)
-    detail = show.one_line(text, 300)
+    # There the CLI's words are about its own terminal, or about the address of the broker.
+    own_words = (AUTHENTICATION[0], UNREACHABLE[0])
+    detail = "" if reason in own_words else show.one_line(text, 300)
     return Ended("failed", reason, f"{said} ({detail})" if detail else said, remedy)
 
 

@@ -50,6 +50,7 @@ from agent_service.contract.turns import (
     TurnRequest,
     TurnState,
     TurnView,
+    says_nothing,
 )
 from agent_service.contract.workspaces import (
     DEPTH_LIMIT,
@@ -119,5 +120,6 @@ __all__ = [
     "errors",
     "events",
     "redaction",
+    "says_nothing",
     "signing",
 ]

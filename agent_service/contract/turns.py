@@ -8,6 +8,7 @@ queued ──> running ──> finished
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, TypeAlias
 
@@ -22,6 +23,16 @@ Outcome: TypeAlias = Literal[
 
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 """Every id that a caller names. No dot and no slash, so an id can never climb a path."""
+
+MODEL_LIMIT = 200
+"""Characters of a model's name."""
+_INVISIBLE = {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs"}
+
+
+def says_nothing(text: str) -> bool:
+    """Whether a person would see nothing of it: white space and invisible characters only."""
+    return all(unicodedata.category(c) in _INVISIBLE for c in text)
+
 
 STRICT: dict[str, Any] = {"extra": "forbid", "str_strip_whitespace": False}
 

@@ -14,7 +14,14 @@ from pydantic import TypeAdapter
 from agent_service.contract import events
 from agent_service.contract.decisions import DecisionAnswer, DecisionView
 from agent_service.contract.errors import BadRequest, Forbidden
-from agent_service.contract.turns import PROMPT_LIMIT, STRICT, TurnRequest, TurnView
+from agent_service.contract.turns import (
+    MODEL_LIMIT,
+    PROMPT_LIMIT,
+    STRICT,
+    TurnRequest,
+    TurnView,
+    says_nothing,
+)
 from agent_service.http.guard import checked_id, dumps, identifier, number, parsed, reply
 from agent_service.http.routes import BRIDGE, Route
 from agent_service.turns.runner import TurnRunner
@@ -42,8 +49,11 @@ def checked(request: TurnRequest) -> TurnRequest:
     checked_id(request.conversation, "conversation")
     checked_id(request.workspace, "workspace")
     checked_id(request.asker.person, "asker.person")
-    if not request.prompt.strip():
+    if says_nothing(request.prompt):
         raise BadRequest("The message is empty.", remedy="Write something.", field="prompt")
+    model = request.model
+    if model is not None and not (0 < len(model) <= MODEL_LIMIT and model.isprintable()):
+        raise BadRequest("model: that is not a model's name.", field="model")
     size = len(request.prompt) + sum(len(q.author) + len(q.text) for q in request.quotes)
     if size > PROMPT_LIMIT:
         raise BadRequest(

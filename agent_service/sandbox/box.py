@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent_service.sandbox.calls import filter_program
 from agent_service.sandbox.limits import MIB, Limits
 
 MODEL_PORT = 9200
@@ -19,6 +20,10 @@ EGRESS_PORT = 9201
 """Where it leads to the egress proxy."""
 HOME = "/home/agent"
 CLI = "/opt/claude"
+TEMPORARY = {"/tmp": 1, HOME: 4, "/dev/shm": 4}  # noqa: S108 - the box's own
+"""File systems in memory, and the part of the limit that each may take."""
+_FILTER = 9
+"""The descriptor by which bubblewrap gets the filter of system calls."""
 
 _SYSTEM = (
     "/etc/ssl",
@@ -89,6 +94,7 @@ class Box:
         for name, text in (("passwd", _USERS), ("group", _GROUP), ("hosts", _HOSTS)):
             made = text.format(uid=self.uid, gid=self.gid, home=HOME)
             (self.folder / name).write_text(made)
+        (self.folder / "calls").write_bytes(filter_program())
         keep = "|".join(shlex.quote(name) for name in allowed_names)
         self.script.write_text(
             "#!/bin/bash\n"
@@ -96,6 +102,9 @@ class Box:
             f'for name in $(compgen -e); do case "$name" in {keep}) ;; *) unset "$name" ;; '
             "esac; done\n"
             f"{self.limits.shell()}\n"
+            # Where the machine runs out of memory, a session goes before the service.
+            "echo 500 > /proc/self/oom_score_adj\n"
+            f"exec {_FILTER}< {shlex.quote(str(self.folder / 'calls'))}\n"
             f'exec {shlex.join(self._command())} "$@"\n'
         )
         self.script.chmod(0o700)
@@ -105,6 +114,7 @@ class Box:
         words = ["setpriv", "--pdeathsig", "KILL", "--no-new-privs", "nice", "-n", "5", "bwrap"]
         words += ["--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent"]
         words += ["--new-session", "--cap-drop", "ALL", "--hostname", "agent"]
+        words += ["--seccomp", str(_FILTER)]
         words += ["--ro-bind", "/usr", "/usr"]
         for name in ("bin", "lib", "lib32", "lib64", "sbin"):
             if Path("/usr", name).exists():
@@ -114,7 +124,7 @@ class Box:
         for name in ("passwd", "group", "hosts"):
             words += ["--ro-bind", str(self.folder / name), f"/etc/{name}"]
         words += ["--proc", "/proc", "--dev", "/dev"]
-        for path, part in (("/tmp", 1), (HOME, 4), ("/dev/shm", 4)):  # noqa: S108 - the box's own
+        for path, part in TEMPORARY.items():
             # Without sizes, files in memory would be counted by nobody.
             words += ["--size", str(self.limits.temporary * MIB // part), "--tmpfs", path]
         words += ["--ro-bind", str(self.cli), CLI]
@@ -131,4 +141,7 @@ class Box:
             "</dev/null >/dev/null 2>&1 & "
             for port, path in forwards
         )
-        return [*words, "/bin/sh", "-c", f'{inside}exec {CLI} "$@"', "sh"]
+        # Processes are limited from in here: counted in the box's own user namespace, so that one
+        # session does not take those of another.
+        limited = f'ulimit -u {self.limits.processes}; {inside}exec {CLI} "$@"'
+        return [*words, "/bin/bash", "-c", limited, "bash"]

@@ -12,12 +12,13 @@ class Limits:
     """Of one session. Sizes are in MiB."""
 
     memory: int = 4096
-    """All processes together; the box's temporary file systems have sizes of their own."""
+    """All processes together, with what lies in the box's temporary file systems."""
     processes: int = 512
+    """And threads."""
     workspace: int = 10_240
     """Bytes on disk of the workspace and the session's config together."""
     entries: int = 1_000_000
-    """Files and folders there."""
+    """Files and folders there, and as many in the temporary file systems."""
     file: int = 4096
     """One file."""
     open_files: int = 4096
@@ -25,12 +26,14 @@ class Limits:
     """The box's /tmp; its HOME and /dev/shm have a quarter each."""
 
     def shell(self) -> str:
-        """Lines for the start script. The kernel applies them to each process of the session."""
+        """Lines for the start script. The kernel applies them to each process of the session.
+
+        That of processes is not among them: set out here, all sessions together would count.
+        """
         # Address space far above what the CLI's runtime reserves without using it.
         return "\n".join(
             (
                 "ulimit -c 0",
-                f"ulimit -u {self.processes}",
                 f"ulimit -n {self.open_files}",
                 f"ulimit -f {self.file * 1024}",
                 f"ulimit -d {self.memory * 1024}",

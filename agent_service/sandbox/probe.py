@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from agent_service.sandbox.calls import NoFilter, filter_program
+
 PROGRAMS = {"bwrap": "bubblewrap", "socat": "socat", "setpriv": "util-linux", "bash": "bash"}
 SECONDS = 20
 _APPARMOR = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
@@ -33,16 +35,39 @@ def probe() -> None:
             f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed.",
             remedy=f"apt-get install {' '.join(missing)}",
         )
-    command = ["bwrap", "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent"]
-    command += ["--cap-drop", "ALL", "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev"]
+    try:
+        program = filter_program()
+    except NoFilter as error:
+        raise SandboxImpossible(
+            str(error), remedy="Use a machine with an x86_64 or aarch64 processor."
+        ) from None
+    command = ["bwrap", "--seccomp", "0", "--unshare-all", "--unshare-user", "--disable-userns"]
+    command += [
+        "--die-with-parent",
+        "--cap-drop",
+        "ALL",
+        "--ro-bind",
+        "/",
+        "/",
+        "--proc",
+        "/proc",
+        "--dev",
+        "/dev",
+    ]
     try:
         done = subprocess.run(
-            [*command, "--", "true"], capture_output=True, text=True, timeout=SECONDS, check=False
+            [*command, "--", "true"],
+            input=program,
+            capture_output=True,
+            timeout=SECONDS,
+            check=False,
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise SandboxImpossible(f"bubblewrap does not run: {error}.", remedy=_remedy("")) from None
     if done.returncode != 0:
-        said = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+        said = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or [
+            f"exit code {done.returncode}"
+        ]
         raise SandboxImpossible(f"bubblewrap does not work: {said[0]}.", remedy=_remedy(said[0]))
 
 

@@ -3,43 +3,77 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import re
 import stat
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-import structlog
 
+from agent_service.sandbox.box import TEMPORARY
 from agent_service.sandbox.limits import MIB, Limits
-
-_log = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 0.5
 DISK_SECONDS = 5.0
 HURRY = 256 * MIB
 """Free space that vanished since the last look at the disk, so that the next one comes at once."""
+NEARLY = 8
+"""So many processes below the limit it counts as reached: the kernel lets nobody cross it."""
+_STATUS = re.compile(rb"^(RssAnon|RssShmem|VmSwap|Threads):\s+(\d+)", re.MULTILINE)
 
 
 class Breach(Exception):
     """A limit was crossed; the text says which, in words for the person."""
 
 
-def memory_of(pid: int) -> int:
-    """Bytes that the process and all below it hold for themselves, in memory."""
-    total = 0
+@dataclass(slots=True)
+class Taken:
+    """What a session holds at one moment."""
+
+    memory: int = 0
+    """Bytes of the processes themselves and in the box's temporary file systems. What is mapped
+    from files is left out: it is mostly the CLI's own program, once for all sessions."""
+    tasks: int = 0
+    """Processes and threads."""
+    entries: int = 0
+    """Files and folders in the temporary file systems."""
+
+
+def taken_by(pid: int) -> Taken:
+    """Of the process and all below it. What ends meanwhile is left out."""
+    taken = Taken()
     try:
         root = psutil.Process(pid)
-        for process in (root, *root.children(recursive=True)):
-            try:
-                found = process.memory_info()
-            except psutil.Error:
-                continue
-            # What is shared is mostly the CLI's own program, once for all sessions.
-            total += max(found.rss - found.shared, 0)
+        below = root.children(recursive=True)
     except psutil.Error:
-        return total
-    return total
+        return taken
+    for process in (root, *below):
+        with contextlib.suppress(OSError):
+            _add_process(taken, Path(f"/proc/{process.pid}/status").read_bytes())
+    if below:
+        with contextlib.suppress(OSError):
+            _add_temporary(taken, Path(f"/proc/{below[0].pid}/root"))
+    return taken
+
+
+def _add_process(taken: Taken, status: bytes) -> None:
+    for name, value in _STATUS.findall(status):
+        if name == b"Threads":
+            taken.tasks += int(value)
+        else:
+            taken.memory += int(value) * 1024
+
+
+def _add_temporary(taken: Taken, root: Path) -> None:
+    if root.stat().st_dev == Path("/").stat().st_dev:
+        return  # no box, or not yet
+    for path in TEMPORARY:
+        found = os.statvfs(root / path.lstrip("/"))
+        taken.memory += (found.f_blocks - found.f_bfree) * found.f_frsize
+        taken.entries += found.f_files - found.f_ffree
 
 
 def disk_of(folders: Sequence[Path], most_entries: int) -> tuple[int, int]:
@@ -78,6 +112,7 @@ class Watchdog:
         self._folders = folders
         self._limits = limits
         self._clock = clock or asyncio.get_running_loop().time
+        self._crowded = False
         self._free = self._free_space()
         self._looked_at = self._clock()
 
@@ -88,11 +123,18 @@ class Watchdog:
             await asyncio.sleep(LOOK_SECONDS)
 
     def _look(self) -> None:
-        memory = memory_of(self._pid)
-        if memory > self._limits.memory * MIB:
+        taken, limits = taken_by(self._pid), self._limits
+        if taken.memory > limits.memory * MIB:
             raise Breach(
-                f"It used {memory // MIB:,} MiB of memory; {self._limits.memory:,} are allowed."
+                f"It used {taken.memory // MIB:,} MiB of memory; {limits.memory:,} are allowed."
             )
+        if taken.entries > limits.entries:
+            raise Breach(f"It made more than {limits.entries:,} temporary files.")
+        # A build may touch the limit for a moment; what stays there is a bomb.
+        crowded = taken.tasks > limits.processes - NEARLY
+        if crowded and self._crowded:
+            raise Breach(f"It started {taken.tasks:,} processes; {limits.processes:,} are allowed.")
+        self._crowded = crowded
         free = self._free_space()
         due = self._clock() - self._looked_at >= DISK_SECONDS
         if due or self._free - free > HURRY:

@@ -8,12 +8,14 @@ StoreError
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -42,6 +44,7 @@ class StoreUnusable(StoreError):
     pass
 
 
+RESTORE = "Restore a backup of it, or move it away to begin with an empty one."
 _FULL = ("database or disk is full", "disk i/o error", "no space left")
 
 
@@ -74,6 +77,23 @@ def engine_for(path: Path) -> sa.Engine:
     return engine
 
 
+def look(path: Path) -> None:
+    """Read a database, changing nothing, also beside a service that uses it.
+
+    Raises `StoreUnusable` where it is damaged or no database, `TooNew` for a newer release's.
+    """
+    engine = sa.create_engine(f"sqlite:///file:{quote(str(path))}?mode=ro&uri=true")
+    try:
+        with engine.connect() as connection:
+            migrations.check(connection)
+            connection.exec_driver_sql("PRAGMA quick_check").all()
+    except (sa.exc.DatabaseError, OSError) as error:
+        why = error.orig if isinstance(error, sa.exc.DatabaseError) else error
+        raise StoreUnusable(f"{path} cannot be used: {why}.", remedy=RESTORE) from None
+    finally:
+        engine.dispose()
+
+
 class Database:
     """One writer thread; a transaction is one synchronous function.
 
@@ -96,8 +116,8 @@ class Database:
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
-        except PermissionError:
-            raise self._not_ours() from None
+        except OSError as error:
+            raise self._not_ours(error) from None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -110,8 +130,8 @@ class Database:
         try:
             self._engine = engine_for(self._path)
             migrations.upgrade(self._engine)
-        except PermissionError:
-            raise self._not_ours() from None
+        except OSError as error:
+            raise self._not_ours(error) from None
         except migrations.TooNew as error:
             raise StoreUnusable(str(error), remedy=error.remedy) from None
         except sa.exc.DatabaseError as error:
@@ -119,12 +139,16 @@ class Database:
                 raise
             raise StoreUnusable(
                 f"{self._path} cannot be used: {error.orig}.",
-                remedy="Restore a backup of it, or move it away to begin with an empty one.",
+                remedy=RESTORE,
             ) from None
 
-    def _not_ours(self) -> StoreUnusable:
+    def _not_ours(self, error: OSError) -> StoreError:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return StoreFull(
+                f"There is no room for {self._path}.", remedy="Free space, then start again."
+            )
         return StoreUnusable(
-            f"{self._path.parent} cannot be written to.",
+            f"{self._path.parent} cannot be written to: {os.strerror(error.errno or 0)}.",
             remedy="Give it to the user that runs the service, or choose another BASCULE_HOME.",
         )
 

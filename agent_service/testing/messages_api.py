@@ -137,6 +137,8 @@ class ScriptedMessages:
         if body is None or not isinstance(body.get("messages"), list):
             return _error(400, "messages: Field required")
         request = Request(body)
+        if request.has_empty_text:
+            return _error(400, "messages: text content blocks must be non-empty")
         answer = self._answer(request, http.headers)
         if self._delay:
             await asyncio.sleep(self._delay)

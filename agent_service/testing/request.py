@@ -83,6 +83,15 @@ class Request:
         return self._words[-1][1] if self._words else ""
 
     @property
+    def has_empty_text(self) -> bool:
+        """Whether a text block has nothing in it, which the API refuses."""
+        return any(
+            block.get("type") == "text" and not str(block.get("text", "")).strip()
+            for message in self.messages
+            for block in _dicts(message.get("content"))
+        )
+
+    @property
     def cut_off(self) -> bool:
         """Whether the CLI kept the start of an answer that broke off, and asks for its rest."""
         newest = self.messages[-1].get("content") if self.messages else None

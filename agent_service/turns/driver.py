@@ -142,13 +142,16 @@ class TurnDriver:
             return control.cut
         if turn.decision is not None:
             decision = await self._database.tx(decisions.find, turn.decision)
-            session = await self._resume(conversation, decision, request, mode)
+            session = await self._resume(conversation, decision, request, mode, control)
+            if (cut := self._cut_of(control)) is not None:
+                # The call was not let go: it is denied before the next prompt.
+                return replace(cut, broken=True)
             session.charge(turn.id, request.asker.person)
         else:
             decision = None
             session = await self._session(log, conversation, request, mode)
-            if self._was_cut(control):
-                return control.cut
+            if (cut := self._cut_of(control)) is not None:
+                return cut
             session.charge(turn.id, request.asker.person)
             await session.prompt(request)
         watch = asyncio.create_task(self._watch(control, turn.conversation, request.limits.seconds))
@@ -168,8 +171,9 @@ class TurnDriver:
         return turn, conversation
 
     @staticmethod
-    def _was_cut(control: Control) -> bool:
-        return control.cut is not None
+    def _cut_of(control: Control) -> Ended | None:
+        """As it is now: it may have changed while something was waited for."""
+        return control.cut
 
     def _mode(self, request: TurnRequest, conversation: StoredConversation) -> Mode:
         if not request.asker.may_decide:
@@ -240,11 +244,15 @@ class TurnDriver:
         decision: StoredDecision,
         request: TurnRequest,
         mode: Mode,
+        control: Control,
     ) -> AgentSession:
-        """The session again, with exactly the decided call let go or denied."""
+        """The session again, with exactly the decided call let go or denied; neither once the
+        turn was stopped."""
         allow = decision.state in ("allowed", "answered")
         message = decision.reason or "The person did not allow this."
-        release = self._release(decision, allow=allow, message=message, then=mode)
+        release = self._release(
+            decision, allow=allow, message=message, then=mode, stopped=lambda: bool(control.cut)
+        )
         return await self._pool.open(await self._opening(conversation, request, "default", release))
 
     def _release(
@@ -255,9 +263,10 @@ class TurnDriver:
         message: str,
         stop: bool = False,
         then: Mode = "default",
+        stopped: Callable[[], bool] = lambda: False,
     ) -> Release:
         async def record() -> bool:
-            return await self._database.tx(decisions.release, decision.id)
+            return not stopped() and await self._database.tx(decisions.release, decision.id)
 
         return Release(
             tool_use_id=decision.tool_use_id,

@@ -47,7 +47,7 @@ class Release:
     An empty `tool_use_id` stands for whatever lies there; such a call is only ever denied.
 
     It is let go only where id, tool, the hash of the input and, for edits, of the file are those
-    that were shown, and only if `record` says that this is the first time.
+    that were shown, and only if `record` says that this is the first time, and wanted still.
     """
 
     tool_use_id: str

@@ -233,6 +233,8 @@ class TurnRunner:
             await self._driver.warm(conversation)
         except SessionFailed as error:
             _log.warning("warm.failed", conversation=conversation, reason=error.ended.message)
+        except Exception:  # noqa: BLE001 - nobody waits for it: the message itself will tell
+            _log.exception("warm.failed", conversation=conversation)
 
     async def close(self, conversation: str) -> None:
         """Close the conversation's idle session; its transcript stays. Raises `NotFound`."""
@@ -353,8 +355,8 @@ class TurnRunner:
         queue = self._queues[conversation]
         while queue and conversation not in self._waiting:
             turn_id = queue.pop(0)
-            log = await self._new_log(turn_id)
             control = self._running[turn_id] = Control(conversation)
+            log = await self._new_log(turn_id)
             try:
                 with structlog.contextvars.bound_contextvars(request_id=turn_id):
                     if await self._driver.run(log, conversation, control) == "waiting":

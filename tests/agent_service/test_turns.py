@@ -278,3 +278,19 @@ async def test_the_workspaces_instructions_reach_the_model(shared: Agent) -> Non
     turn = await shared.turn("show system", conversation="c-link")
     assert "root:" not in turn.text
     (shared.work / "CLAUDE.md").unlink()
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.2, 0.5])
+async def test_a_stop_after_the_answer_still_counts(shared: Agent, seconds: float) -> None:
+    """Who allows a call and stops at once: it either ran to its end before, or never runs; the
+    turn does not go on, and nothing of it runs later."""
+    name = f"late-{seconds}.txt"
+    turn = await shared.turn(f"bash touch {name}\nslow 20 one two three four five")
+    status, _ = await shared.decide(turn, "allow")
+    assert status == 200
+    await asyncio.sleep(seconds)
+    status, view = await shared.caller.call("POST", f"/v1/turns/{turn.id}/interrupt", {"by": "Ann"})
+    assert (status, view["outcome"]) == (200, "interrupted")
+    ran = (shared.work / name).exists()
+    assert "onwards" in (await shared.turn("say onwards", mode="acceptEdits")).text
+    assert (shared.work / name).exists() is ran

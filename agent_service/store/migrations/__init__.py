@@ -38,6 +38,12 @@ def upgrade(engine: sa.Engine) -> tuple[str | None, str]:
         return before, head
 
 
+def check(connection: sa.Connection) -> None:
+    """Raises `TooNew` for a database of a newer release. Changes nothing."""
+    found = MigrationContext.configure(connection).get_current_revision()
+    _known(ScriptDirectory.from_config(_config(connection)), found)
+
+
 def _known(scripts: ScriptDirectory, revision: str | None) -> None:
     try:
         if revision is not None:
