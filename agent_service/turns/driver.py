@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import sqlalchemy as sa
 import structlog
@@ -67,6 +67,10 @@ class Control:
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+Begun: TypeAlias = tuple[StoredTurn, StoredConversation]
+"""A turn that runs, and its conversation as it was before."""
+
+
 class TurnDriver:
     """Stateless between turns; one instance serves all."""
 
@@ -92,15 +96,16 @@ class TurnDriver:
         self._clock = clock
 
     async def run(
-        self, log: TurnLog, conversation: str, control: Control
+        self, log: TurnLog, conversation: str, control: Control, begun: Begun | None = None
     ) -> Literal["waiting", "finished"]:
-        """Run a queued turn, or go on with one whose decision was answered.
+        """Run a queued turn, or go on with one whose decision was answered. `begun`: it was begun
+        already, in the transaction that stored it.
 
         Afterwards the turn waits or is finished, durably, and the log is closed. Cancelling it
         (the service stops) ends the turn as interrupted.
         """
         try:
-            ended = await self._run(log, control)
+            ended = await self._run(log, control, begun)
         except SessionFailed as error:
             ended = replace(error.ended, broken=True)
         except StoreFull:
@@ -134,8 +139,10 @@ class TurnDriver:
             await self._pool.open(await self._opening(conversation, None, mode))
             await self._pool.rest(conversation_id)
 
-    async def _run(self, log: TurnLog, control: Control) -> Ended | None:
-        turn, conversation = await self._database.tx(self._begin, log.turn_id)
+    async def _run(self, log: TurnLog, control: Control, begun: Begun | None) -> Ended | None:
+        if begun is None:
+            begun = await self._database.tx(self.begin, log.turn_id)
+        turn, conversation = begun
         request = _REQUEST.validate_python(turn.body)
         mode = self._mode(request, conversation)
         if control.cut is not None:
@@ -161,7 +168,7 @@ class TurnDriver:
             watch.cancel()
 
     @staticmethod
-    def _begin(db: sa.Connection, turn_id: str) -> tuple[StoredTurn, StoredConversation]:
+    def begin(db: sa.Connection, turn_id: str) -> Begun:
         """The turn runs, and from now on its session is in doubt; gives how it was before."""
         turn = turns.find(db, turn_id)
         turns.move(db, turn.id, "running", decision=turn.decision)

@@ -19,7 +19,7 @@ from agent_service.contract.turns import ConversationView, TurnRequest, TurnView
 from agent_service.store import conversations, decisions, turns, workspaces
 from agent_service.store.database import Database, StoreError, StoreFull
 from agent_service.store.decisions import StoredDecision
-from agent_service.turns.driver import Control, TurnDriver
+from agent_service.turns.driver import Begun, Control, TurnDriver
 from agent_service.turns.ends import LOST, REVOKED, Ends
 from agent_service.turns.log import TurnLog
 from agent_service.turns.pool import SessionPool
@@ -60,6 +60,8 @@ class TurnRunner:
         self._waiting: dict[str, str] = {}
         self._workers: dict[str, asyncio.Task[None]] = {}
         self._running: dict[str, Control] = {}
+        self._beginning: set[str] = set()
+        self._begun: dict[str, Begun] = {}
         self._feed_changed = asyncio.Event()
         self._housekeeping: asyncio.Task[None] | None = None
         self._stopping = False
@@ -116,21 +118,40 @@ class TurnRunner:
             raise Unavailable("The agent service is stopping.", remedy="Try again in a moment.")
         self.workspaces.claims.check(request.workspace)
 
-        def store(db: sa.Connection) -> tuple[bool, TurnView]:
-            self._admit(db, request.workspace)
-            conversations.ensure(db, request.conversation, request.workspace)
-            if turns.put(db, turn_id, request.conversation, asdict(request)):
-                return True, TurnView(turn_id, request.conversation, "queued", 0)
-            return False, turns.view(db, turn_id)
+        conversation = request.conversation
+        # Where nothing is before it, it begins in the same transaction: that is a commit less
+        # between a message and its answer.
+        at_once = self._is_free(conversation)
+        self._beginning.update({conversation} if at_once else ())
 
-        new, view = await self._database.tx(store)
+        def store(db: sa.Connection) -> tuple[bool, TurnView, Begun | None]:
+            self._admit(db, request.workspace)
+            conversations.ensure(db, conversation, request.workspace)
+            if not turns.put(db, turn_id, conversation, asdict(request)):
+                return False, turns.view(db, turn_id), None
+            begun = self._driver.begin(db, turn_id) if at_once else None
+            return True, TurnView(turn_id, conversation, "running" if begun else "queued", 0), begun
+
+        try:
+            new, view, begun = await self._database.tx(store)
+        finally:
+            if at_once:
+                self._beginning.discard(conversation)
         if new:
-            _log.info("turn.queued", turn_id=turn_id, conversation=request.conversation)
+            _log.info("turn.queued", turn_id=turn_id, conversation=conversation)
             self._logs[turn_id] = TurnLog(self._database, turn_id, 1)
-            self._enqueue(request.conversation, turn_id)
-            if request.conversation in self._waiting:
+            self._enqueue(conversation, turn_id, first=begun is not None, begun=begun)
+            if conversation in self._waiting:
                 await self._tell_queued([turn_id])
         return view
+
+    def _is_free(self, conversation: str) -> bool:
+        return not (
+            conversation in self._workers
+            or conversation in self._waiting
+            or conversation in self._beginning
+            or self._queues.get(conversation)
+        )
 
     def _admit(self, db: sa.Connection, workspace: str) -> None:
         if self._one_workspace and conversations.workspaces(db) - {workspace}:
@@ -270,8 +291,9 @@ class TurnRunner:
         elif turn.state == "waiting" and turn.decision:
             decision = await self._database.tx(decisions.find, turn.decision)
             await self._end_waiting(decision, "cancelled", ended, by)
-        elif turn.state == "queued" and turn_id in queue:
+        elif turn.state in ("queued", "running") and turn_id in queue:
             queue.remove(turn_id)
+            self._begun.pop(turn_id, None)
             await self._ends.finish(await self._new_log(turn_id), ended)
             self._logs.pop(turn_id, None)
             self._wake_feed()
@@ -335,7 +357,11 @@ class TurnRunner:
             log.close()
             del self._logs[turn_id]
 
-    def _enqueue(self, conversation: str, turn_id: str, *, first: bool = False) -> None:
+    def _enqueue(
+        self, conversation: str, turn_id: str, *, first: bool = False, begun: Begun | None = None
+    ) -> None:
+        if begun is not None:
+            self._begun[turn_id] = begun
         queue = self._queues.setdefault(conversation, [])
         queue.insert(0 if first else len(queue), turn_id)
         self._kick(conversation)
@@ -359,7 +385,8 @@ class TurnRunner:
             log = await self._new_log(turn_id)
             try:
                 with structlog.contextvars.bound_contextvars(request_id=turn_id):
-                    if await self._driver.run(log, conversation, control) == "waiting":
+                    begun = self._begun.pop(turn_id, None)
+                    if await self._driver.run(log, conversation, control, begun) == "waiting":
                         self._waiting[conversation] = turn_id
                         await self._tell_queued(queue)
             finally:
