@@ -34,6 +34,7 @@ from agent_service.settings import AgentSettings, read_keys, read_or_make_keys
 from agent_service.store.database import Database
 from agent_service.turns.driver import TurnDriver
 from agent_service.turns.ends import Ends
+from agent_service.turns.openings import Openings
 from agent_service.turns.pool import SessionPool
 from agent_service.turns.port import SessionFactory
 from agent_service.turns.runner import TurnRunner
@@ -102,19 +103,24 @@ class AgentService:
             max_live=settings.agent_max_sessions,
             idle_seconds=settings.agent_idle_minutes * 60,
         )
+        openings = Openings(
+            self._database,
+            pool,
+            workspaces,
+            default_mode=settings.agent_mode,
+            default_model=settings.agent_model,
+        )
         ends = Ends()
         driver = TurnDriver(
             self._database,
             pool,
-            workspaces,
+            openings,
             ends,
-            default_mode=settings.agent_mode,
-            default_model=settings.agent_model,
             decision_seconds=settings.agent_decision_hours * 3600,
         )
         # Without a sandbox nothing keeps two people apart.
         alone = self._sessions is None and settings.agent_sandbox == "off"
-        self._runner = TurnRunner(self._database, pool, driver, ends, one_workspace=alone)
+        self._runner = TurnRunner(self._database, pool, openings, driver, ends, one_workspace=alone)
         credentials = await self._credentials(keyring, Stops(self._broker, self._runner))
         await self._runner.start()
         verifier = Verifier(AUDIENCE, keys)

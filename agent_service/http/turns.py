@@ -133,7 +133,7 @@ class TurnHandlers:
         await self._runner.view(turn_id)
 
         async def source() -> AsyncIterator[tuple[int, str, dict[str, Any]]]:
-            async for numbered in self._runner.events(turn_id, after):
+            async for numbered in self._runner.readers.events(turn_id, after):
                 event = numbered.event
                 yield numbered.seq, event.kind, events.to_json(event)
 
@@ -145,7 +145,7 @@ class TurnHandlers:
         after = number(request, "after")
 
         async def source() -> AsyncIterator[tuple[int, str, dict[str, Any]]]:
-            async for entry in self._runner.feed(after):
+            async for entry in self._runner.readers.feed(after):
                 yield entry.seq, f"turn.{entry.state}", asdict(entry)
 
         async with sse_response(request) as response:

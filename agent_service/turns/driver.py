@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import time
 import uuid
@@ -19,7 +18,6 @@ from agent_service.contract.events import (
     DecisionRequested,
     ToolFinished,
     ToolStarted,
-    TurnStarted,
     TurnWaiting,
 )
 from agent_service.contract.turns import Mode, TurnRequest
@@ -31,31 +29,20 @@ from agent_service.store.decisions import StoredDecision
 from agent_service.store.turns import StoredTurn
 from agent_service.turns.ends import FAILED, LOST, NO_ROOM, Ends
 from agent_service.turns.log import TurnLog
+from agent_service.turns.openings import Openings
 from agent_service.turns.pool import SessionPool
 from agent_service.turns.port import (
     AgentSession,
     Deferred,
     Ended,
-    Opening,
-    Release,
     SessionFailed,
 )
-from agent_service.workspaces.directory import Workspaces
 
 _log = structlog.get_logger(__name__)
 _REQUEST = TypeAdapter(TurnRequest)
 
 INTERRUPT_SECONDS = 5
 """How long an interrupted agent may take before its process is ended."""
-SETTLE_SECONDS = 15
-"""How long a resumed session may take to ask for the call that is known to lie in it."""
-DOUBT_SECONDS = 3
-"""The same where it is not known whether one does; it asks at once if so."""
-
-UNKNOWN_END = (
-    "This call was started before the service stopped, and how it ended is not known. "
-    "It was not run again. Look at the state of things before you go on."
-)
 
 
 @dataclass(slots=True)
@@ -78,20 +65,16 @@ class TurnDriver:
         self,
         database: Database,
         pool: SessionPool,
-        workspaces: Workspaces,
+        openings: Openings,
         ends: Ends,
         *,
-        default_mode: Mode,
-        default_model: str | None,
         decision_seconds: float,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._database = database
         self._pool = pool
-        self.workspaces = workspaces
+        self._openings = openings
         self._ends = ends
-        self.default_mode: Mode = default_mode
-        self.default_model = default_model
         self._decision_seconds = decision_seconds
         self._clock = clock
 
@@ -131,14 +114,6 @@ class TurnDriver:
         await self._ends.finish(log, ended, None if ended.broken else conversation)
         return "finished"
 
-    async def warm(self, conversation_id: str) -> None:
-        """Open the conversation's session ahead of a message. Raises `SessionFailed`."""
-        conversation = await self._database.tx(conversations.find, conversation_id)
-        if conversation.unsettled is None:
-            mode = conversation.mode or self.default_mode
-            await self._pool.open(await self._opening(conversation, None, mode))
-            await self._pool.rest(conversation_id)
-
     async def _run(self, log: TurnLog, control: Control, begun: Begun | None) -> Ended | None:
         if begun is None:
             begun = await self._database.tx(self.begin, log.turn_id)
@@ -149,14 +124,16 @@ class TurnDriver:
             return control.cut
         if turn.decision is not None:
             decision = await self._database.tx(decisions.find, turn.decision)
-            session = await self._resume(conversation, decision, request, mode, control)
+            session = await self._openings.resume(
+                conversation, decision, request, mode, lambda: control.cut is not None
+            )
             if (cut := self._cut_of(control)) is not None:
                 # The call was not let go: it is denied before the next prompt.
                 return replace(cut, broken=True)
             session.charge(turn.id, request.asker.person)
         else:
             decision = None
-            session = await self._session(log, conversation, request, mode)
+            session = await self._openings.session(log, conversation, request, mode)
             if (cut := self._cut_of(control)) is not None:
                 return cut
             session.charge(turn.id, request.asker.person)
@@ -185,108 +162,7 @@ class TurnDriver:
     def _mode(self, request: TurnRequest, conversation: StoredConversation) -> Mode:
         if not request.asker.may_decide:
             return "default"
-        return request.mode or conversation.mode or self.default_mode
-
-    async def _session(
-        self, log: TurnLog, conversation: StoredConversation, request: TurnRequest, mode: Mode
-    ) -> AgentSession:
-        """The live session, or one that is opened and has nothing unresolved in it."""
-        session = self._pool.take(conversation.id)
-        resumed = session is None and conversation.started
-        if session is None:
-            if conversation.unsettled is not None and conversation.started:
-                session = await self._settled(conversation, request)
-            else:
-                session = await self._pool.open(await self._opening(conversation, request, mode))
-        await session.set_mode(mode)
-        log.add(TurnStarted(session.model, resumed))
-        return session
-
-    async def _opening(
-        self,
-        conversation: StoredConversation,
-        request: TurnRequest | None,
-        mode: Mode,
-        release: Release | None = None,
-    ) -> Opening:
-        return Opening(
-            conversation=conversation.id,
-            workspace=await asyncio.to_thread(self.workspaces.ensure, conversation.workspace),
-            session_id=conversation.session_id,
-            resume=conversation.started,
-            mode=mode,
-            model=(request and request.model) or conversation.model or self.default_model,
-            release=release,
-        )
-
-    async def _settled(
-        self, conversation: StoredConversation, request: TurnRequest
-    ) -> AgentSession:
-        """A session in which nothing lies unresolved: what may, is denied before any prompt.
-
-        What the session says meanwhile belongs to the turn before and is not shown.
-        """
-        if conversation.unsettled in (None, DOUBT):
-            release, patience = Release.deny_any(UNKNOWN_END), DOUBT_SECONDS
-        else:
-            decision = await self._database.tx(decisions.find, conversation.unsettled)
-            message = decision.reason or "This was not allowed."
-            message = UNKNOWN_END if decision.released else message
-            release = self._release(decision, allow=False, message=message, stop=True)
-            patience = SETTLE_SECONDS
-        session = await self._pool.open(
-            await self._opening(conversation, request, "default", release)
-        )
-        # A call that got its result just before the service died is not asked for again.
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(patience):
-                async for _ in session.items():
-                    pass
-        session.forget_release()
-        return session
-
-    async def _resume(
-        self,
-        conversation: StoredConversation,
-        decision: StoredDecision,
-        request: TurnRequest,
-        mode: Mode,
-        control: Control,
-    ) -> AgentSession:
-        """The session again, with exactly the decided call let go or denied; neither once the
-        turn was stopped."""
-        allow = decision.state in ("allowed", "answered")
-        message = decision.reason or "The person did not allow this."
-        release = self._release(
-            decision, allow=allow, message=message, then=mode, stopped=lambda: bool(control.cut)
-        )
-        return await self._pool.open(await self._opening(conversation, request, "default", release))
-
-    def _release(
-        self,
-        decision: StoredDecision,
-        *,
-        allow: bool,
-        message: str,
-        stop: bool = False,
-        then: Mode = "default",
-        stopped: Callable[[], bool] = lambda: False,
-    ) -> Release:
-        async def record() -> bool:
-            return not stopped() and await self._database.tx(decisions.release, decision.id)
-
-        return Release(
-            tool_use_id=decision.tool_use_id,
-            tool=decision.tool,
-            input_sha256=decision.input_sha256,
-            file_sha256=decision.file_sha256,
-            allow=allow,
-            message=message,
-            stop=stop,
-            answers=decision.answers,
-            then=then,
-            record=record,
-        )
+        return request.mode or conversation.mode or self._openings.default_mode
 
     async def _follow(
         self,

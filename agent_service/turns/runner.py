@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 import sqlalchemy as sa
 import structlog
 
-from agent_service.contract import events
 from agent_service.contract.decisions import DecisionAnswer, DecisionState, DecisionView
 from agent_service.contract.errors import Forbidden, Unavailable
-from agent_service.contract.events import DecisionResolved, FeedEntry, Notice, NumberedEvent
+from agent_service.contract.events import DecisionResolved, Notice
 from agent_service.contract.turns import ConversationView, TurnRequest, TurnView
 from agent_service.store import conversations, decisions, turns, workspaces
 from agent_service.store.database import Database, StoreError, StoreFull
@@ -22,8 +21,10 @@ from agent_service.store.decisions import StoredDecision
 from agent_service.turns.driver import Begun, Control, TurnDriver
 from agent_service.turns.ends import LOST, REVOKED, Ends
 from agent_service.turns.log import TurnLog
+from agent_service.turns.openings import Openings
 from agent_service.turns.pool import SessionPool
 from agent_service.turns.port import Ended, SessionFailed
+from agent_service.turns.readers import Readers
 
 _log = structlog.get_logger(__name__)
 
@@ -39,6 +40,7 @@ class TurnRunner:
         self,
         database: Database,
         pool: SessionPool,
+        openings: Openings,
         driver: TurnDriver,
         ends: Ends,
         *,
@@ -50,19 +52,19 @@ class TurnRunner:
         self._database = database
         self._pool = pool
         self._driver = driver
-        self.workspaces = driver.workspaces
+        self._openings = openings
+        self.workspaces = openings.workspaces
+        self.readers = Readers(database)
         self._ends = ends
         self._one_workspace = one_workspace
         self._clock = clock
         self._housekeeping_seconds = housekeeping_seconds
-        self._logs: dict[str, TurnLog] = {}
         self._queues: dict[str, list[str]] = {}
         self._waiting: dict[str, str] = {}
         self._workers: dict[str, asyncio.Task[None]] = {}
         self._running: dict[str, Control] = {}
         self._beginning: set[str] = set()
         self._begun: dict[str, Begun] = {}
-        self._feed_changed = asyncio.Event()
         self._housekeeping: asyncio.Task[None] | None = None
         self._stopping = False
 
@@ -73,7 +75,7 @@ class TurnRunner:
         interrupted. Queued ones run, waiting ones wait on."""
         for turn in await self._database.tx(turns.unfinished):
             if turn.state == "running":
-                await self._ends.finish(await self._new_log(turn.id), LOST)
+                await self._ends.finish(await self.readers.log(turn.id), LOST)
             elif turn.state == "waiting":
                 self._waiting[turn.conversation] = turn.id
             else:
@@ -87,8 +89,8 @@ class TurnRunner:
             try:
                 await self._pool.close_idle()
                 for turn_id in await self._ends.record_again():
-                    self._logs.pop(turn_id, None)
-                    self._wake_feed()
+                    self.readers.forget(turn_id)
+                    self.readers.wake_feed()
                 for decision in await self._database.tx(decisions.due, self._clock()):
                     ended = Ended("refused", "expired", "Nobody answered in time.", "Ask again.")
                     await self._end_waiting(decision, "expired", ended)
@@ -139,7 +141,7 @@ class TurnRunner:
                 self._beginning.discard(conversation)
         if new:
             _log.info("turn.queued", turn_id=turn_id, conversation=conversation)
-            self._logs[turn_id] = TurnLog(self._database, turn_id, 1)
+            self.readers.begin(turn_id)
             self._enqueue(conversation, turn_id, first=begun is not None, begun=begun)
             if conversation in self._waiting:
                 await self._tell_queued([turn_id])
@@ -178,41 +180,6 @@ class TurnRunner:
         """Raises `NotFound`."""
         return await self._database.tx(turns.view, turn_id)
 
-    async def events(self, turn_id: str, after: int) -> AsyncIterator[NumberedEvent]:
-        """The events above `after` until the turn waits or is finished.
-
-        Raises `NotFound`.
-        """
-        log = self._logs.get(turn_id)
-        if log is not None and log.covers(after):
-            async for item in log.follow(after):
-                yield item
-            return
-        view, stored = await self._database.tx(
-            lambda db: (turns.view(db, turn_id), turns.events(db, turn_id, after))
-        )
-        if log is None and view.state in ("queued", "running"):
-            log = await self._new_log(turn_id)
-        for seq, data in stored:
-            event = events.from_json(data)
-            after = seq
-            if event is not None:
-                yield NumberedEvent(seq, event)
-        if log is not None:
-            async for item in log.follow(after):
-                yield item
-
-    async def feed(self, after: int) -> AsyncIterator[FeedEntry]:
-        """What happens to turns, above `after`, for ever."""
-        while True:
-            changed = self._feed_changed
-            entries: Sequence[FeedEntry] = await self._database.tx(turns.feed, after)
-            for entry in entries:
-                after = entry.seq
-                yield entry
-            if not entries:
-                await changed.wait()
-
     async def conversation(self, conversation: str) -> ConversationView:
         """Raises `NotFound`."""
         stored, (total, state) = await self._database.tx(
@@ -226,8 +193,8 @@ class TurnRunner:
             workspace=stored.workspace,
             state=state or "idle",
             live=stored.id in self._pool,
-            mode=stored.mode or self._driver.default_mode,
-            model=stored.model or self._driver.default_model,
+            mode=stored.mode or self._openings.default_mode,
+            model=stored.model or self._openings.default_model,
             turns=total,
         )
 
@@ -251,7 +218,7 @@ class TurnRunner:
 
     async def _warm(self, conversation: str) -> None:
         try:
-            await self._driver.warm(conversation)
+            await self._openings.warm(conversation)
         except SessionFailed as error:
             _log.warning("warm.failed", conversation=conversation, reason=error.ended.message)
         except Exception:  # noqa: BLE001 - nobody waits for it: the message itself will tell
@@ -294,15 +261,15 @@ class TurnRunner:
         elif turn.state in ("queued", "running") and turn_id in queue:
             queue.remove(turn_id)
             self._begun.pop(turn_id, None)
-            await self._ends.finish(await self._new_log(turn_id), ended)
-            self._logs.pop(turn_id, None)
-            self._wake_feed()
+            await self._ends.finish(await self.readers.log(turn_id), ended)
+            self.readers.forget(turn_id)
+            self.readers.wake_feed()
         return await self._database.tx(turns.view, turn_id)
 
     async def decide(self, turn_id: str, decision_id: str, given: DecisionAnswer) -> DecisionView:
         """Answer a decision; its turn goes on. Raises `NotFound` or `AlreadyDecided`."""
         turn = await self._database.tx(turns.view, turn_id)
-        log = await self._new_log(turn_id)
+        log = await self.readers.log(turn_id)
 
         def change(db: sa.Connection) -> DecisionView:
             decisions.answer(db, turn_id, decision_id, given)
@@ -328,7 +295,7 @@ class TurnRunner:
     ) -> None:
         """Settle a decision that was not answered, and end its turn. The call itself is denied
         in the session before any other prompt reaches it."""
-        log = await self._new_log(decision.turn_id)
+        log = await self.readers.log(decision.turn_id)
         resolved = DecisionResolved(decision.id, state, by, ended.message)
         try:
             await log.commit(
@@ -341,21 +308,12 @@ class TurnRunner:
         finally:
             self._forget(decision.turn_id, log)
         self._waiting.pop(decision.conversation, None)
-        self._wake_feed()
+        self.readers.wake_feed()
         self._kick(decision.conversation)
 
-    async def _new_log(self, turn_id: str) -> TurnLog:
-        log = self._logs.get(turn_id)
-        if log is None:
-            first = await self._database.tx(turns.next_seq, turn_id)
-            # Somebody may have been quicker while we read.
-            log = self._logs.setdefault(turn_id, TurnLog(self._database, turn_id, first))
-        return log
-
     def _forget(self, turn_id: str, log: TurnLog) -> None:
-        if turn_id not in self._running and self._logs.get(turn_id) is log:
-            log.close()
-            del self._logs[turn_id]
+        if turn_id not in self._running:
+            self.readers.close(turn_id, log)
 
     def _enqueue(
         self, conversation: str, turn_id: str, *, first: bool = False, begun: Begun | None = None
@@ -382,7 +340,7 @@ class TurnRunner:
         while queue and conversation not in self._waiting:
             turn_id = queue.pop(0)
             control = self._running[turn_id] = Control(conversation)
-            log = await self._new_log(turn_id)
+            log = await self.readers.log(turn_id)
             try:
                 with structlog.contextvars.bound_contextvars(request_id=turn_id):
                     begun = self._begun.pop(turn_id, None)
@@ -392,9 +350,9 @@ class TurnRunner:
             finally:
                 del self._running[turn_id]
                 if turn_id not in self._ends.unrecorded:
-                    self._logs.pop(turn_id, None)
+                    self.readers.forget(turn_id)
                 control.done.set()
-                self._wake_feed()
+                self.readers.wake_feed()
         if not queue:
             self._queues.pop(conversation, None)
 
@@ -402,8 +360,4 @@ class TurnRunner:
         """Readers of turns behind a decision learn why nothing happens."""
         for turn_id in list(queue):
             with contextlib.suppress(StoreFull):
-                await (await self._new_log(turn_id)).commit(lambda _: None, BEHIND)
-
-    def _wake_feed(self) -> None:
-        self._feed_changed.set()
-        self._feed_changed = asyncio.Event()
+                await (await self.readers.log(turn_id)).commit(lambda _: None, BEHIND)

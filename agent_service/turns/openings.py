@@ -1,0 +1,154 @@
+"""How a turn gets its session: the live one, a new one, or one brought back with a call in it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+from agent_service.contract.events import TurnStarted
+from agent_service.contract.turns import Mode, TurnRequest
+from agent_service.store import conversations, decisions
+from agent_service.store.conversations import DOUBT, StoredConversation
+from agent_service.store.database import Database
+from agent_service.store.decisions import StoredDecision
+from agent_service.turns.log import TurnLog
+from agent_service.turns.pool import SessionPool
+from agent_service.turns.port import AgentSession, Opening, Release
+from agent_service.workspaces.directory import Workspaces
+
+SETTLE_SECONDS = 15
+"""How long a resumed session may take to ask for the call that is known to lie in it."""
+DOUBT_SECONDS = 3
+"""The same where it is not known whether one does; it asks at once if so."""
+
+UNKNOWN_END = (
+    "This call was started before the service stopped, and how it ended is not known. "
+    "It was not run again. Look at the state of things before you go on."
+)
+
+
+class Openings:
+    """One a service. Every way raises `SessionFailed`, and gives a session in use."""
+
+    def __init__(
+        self,
+        database: Database,
+        pool: SessionPool,
+        workspaces: Workspaces,
+        *,
+        default_mode: Mode,
+        default_model: str | None,
+    ) -> None:
+        self._database = database
+        self._pool = pool
+        self.workspaces = workspaces
+        self.default_mode: Mode = default_mode
+        self.default_model = default_model
+
+    async def warm(self, conversation_id: str) -> None:
+        """Open the conversation's session ahead of a message. Raises `SessionFailed`."""
+        conversation = await self._database.tx(conversations.find, conversation_id)
+        if conversation.unsettled is None:
+            mode = conversation.mode or self.default_mode
+            await self._pool.open(await self._opening(conversation, None, mode))
+            await self._pool.rest(conversation_id)
+
+    async def session(
+        self, log: TurnLog, conversation: StoredConversation, request: TurnRequest, mode: Mode
+    ) -> AgentSession:
+        """The live session, or one that is opened and has nothing unresolved in it."""
+        session = self._pool.take(conversation.id)
+        resumed = session is None and conversation.started
+        if session is None:
+            if conversation.unsettled is not None and conversation.started:
+                session = await self._settled(conversation, request)
+            else:
+                session = await self._pool.open(await self._opening(conversation, request, mode))
+        await session.set_mode(mode)
+        log.add(TurnStarted(session.model, resumed))
+        return session
+
+    async def _opening(
+        self,
+        conversation: StoredConversation,
+        request: TurnRequest | None,
+        mode: Mode,
+        release: Release | None = None,
+    ) -> Opening:
+        return Opening(
+            conversation=conversation.id,
+            workspace=await asyncio.to_thread(self.workspaces.ensure, conversation.workspace),
+            session_id=conversation.session_id,
+            resume=conversation.started,
+            mode=mode,
+            model=(request and request.model) or conversation.model or self.default_model,
+            release=release,
+        )
+
+    async def _settled(
+        self, conversation: StoredConversation, request: TurnRequest
+    ) -> AgentSession:
+        """A session in which nothing lies unresolved: what may, is denied before any prompt.
+
+        What the session says meanwhile belongs to the turn before and is not shown.
+        """
+        if conversation.unsettled in (None, DOUBT):
+            release, patience = Release.deny_any(UNKNOWN_END), DOUBT_SECONDS
+        else:
+            decision = await self._database.tx(decisions.find, conversation.unsettled)
+            message = decision.reason or "This was not allowed."
+            message = UNKNOWN_END if decision.released else message
+            release = self._release(decision, allow=False, message=message, stop=True)
+            patience = SETTLE_SECONDS
+        session = await self._pool.open(
+            await self._opening(conversation, request, "default", release)
+        )
+        # A call that got its result just before the service died is not asked for again.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                async for _ in session.items():
+                    pass
+        session.forget_release()
+        return session
+
+    async def resume(
+        self,
+        conversation: StoredConversation,
+        decision: StoredDecision,
+        request: TurnRequest,
+        mode: Mode,
+        stopped: Callable[[], bool],
+    ) -> AgentSession:
+        """The session again, with exactly the decided call let go or denied; neither once the
+        turn was `stopped`."""
+        allow = decision.state in ("allowed", "answered")
+        message = decision.reason or "The person did not allow this."
+        release = self._release(decision, allow=allow, message=message, then=mode, stopped=stopped)
+        return await self._pool.open(await self._opening(conversation, request, "default", release))
+
+    def _release(
+        self,
+        decision: StoredDecision,
+        *,
+        allow: bool,
+        message: str,
+        stop: bool = False,
+        then: Mode = "default",
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> Release:
+        async def record() -> bool:
+            return not stopped() and await self._database.tx(decisions.release, decision.id)
+
+        return Release(
+            tool_use_id=decision.tool_use_id,
+            tool=decision.tool,
+            input_sha256=decision.input_sha256,
+            file_sha256=decision.file_sha256,
+            allow=allow,
+            message=message,
+            stop=stop,
+            answers=decision.answers,
+            then=then,
+            record=record,
+        )
