@@ -8,6 +8,7 @@ from importlib.metadata import version
 import typer
 
 from bridge.commands import groups
+from bridge.commands.tell import tell
 
 
 def make() -> typer.Typer:
@@ -31,7 +32,7 @@ def make() -> typer.Typer:
 
     for group in groups.load():
         if group.problem:
-            typer.echo(
+            tell(
                 f"bascule: {group.problem} Repair or remove its package; its commands are missing.",
                 err=True,
             )

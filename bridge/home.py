@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 KEY_FILES = ("bridge.keys", "admin.keys")
@@ -18,23 +21,51 @@ class HomeUnusable(Exception):
     """The text says what is wrong with the home and what to do."""
 
 
+def look(home: Path) -> None:
+    """Whether `prepare` would succeed. Changes nothing. Raises `HomeUnusable`."""
+    _fits(home)
+    with _refusals(home):
+        if not home.exists():
+            there = next(path for path in home.parents if path.exists())
+            if not os.access(there, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, "", os.fspath(there))
+            return
+        for folder in (home, home / "run", home / "secrets"):
+            if folder.exists() and not folder.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, "", os.fspath(folder))
+            if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, "", os.fspath(folder))
+        _owned(home)
+
+
 def prepare(home: Path) -> None:
     """Make what is missing: the folders (0700) and the signing keys (0600). Keeps what is there.
 
     Raises `HomeUnusable`.
     """
+    _fits(home)
+    with _refusals(home):
+        for folder in (home, home / "run", home / "secrets"):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _owned(home)
+        for name in KEY_FILES:
+            _make_key(home / "secrets" / name)
+
+
+def _fits(home: Path) -> None:
     room = SOCKET_PATH_LIMIT - len(LONGEST_SOCKET) - 1
     if len(os.fsencode(home)) > room:
         raise HomeUnusable(
             f"BASCULE_HOME is too long for Unix sockets: {home}. Choose one of at most {room} "
             "characters."
         )
+
+
+@contextmanager
+def _refusals(home: Path) -> Iterator[None]:
+    """What the system refuses, in words."""
     try:
-        for folder in (home, home / "run", home / "secrets"):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _owned(home)
-        for name in KEY_FILES:
-            _make_key(home / "secrets" / name)
+        yield
     except OSError as error:
         why = os.strerror(error.errno or 0)
         raise HomeUnusable(

@@ -53,6 +53,18 @@ def load(enabled: Sequence[str], given: Sequence[Plugin] = ()) -> list[Plugin]:
     return found
 
 
+def loadable() -> list[Plugin]:
+    """Every installed adapter that can be loaded, by name. Of the others `doctor` and the start
+    say what is wrong."""
+    found = []
+    for name in sorted(installed()):
+        try:
+            found += load([name])
+        except PluginInvalid:
+            continue
+    return found
+
+
 def _import(name: str, points: Mapping[str, EntryPoint]) -> Plugin:
     point = points.get(name)
     if point is None:

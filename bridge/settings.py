@@ -8,26 +8,44 @@ from __future__ import annotations
 import difflib
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfigDict
 
 
 class SettingsInvalid(Exception):
     """One line for each setting that is wrong, by the name of its variable."""
 
 
-class BridgeSettings(BaseSettings):
-    """What an operator can set for the bridge. Adapters bring settings of their own."""
+class HomeSettings(BaseSettings):
+    """Only where the deployment is, for who must know it whatever else is wrong."""
 
     model_config = SettingsConfigDict(env_file=".env", extra="ignore", case_sensitive=False)
 
     bascule_home: Path = Field(
         default=Path("data"), description="Where the deployment keeps everything it owns."
     )
+
+    @field_validator("bascule_home", mode="before")
+    @classmethod
+    def _some_place(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            if not value.strip():
+                raise ValueError("is empty; name a folder, or leave the setting out")
+            return _expanded(value)
+        return value
+
+    @property
+    def home(self) -> Path:
+        return self.bascule_home.absolute()
+
+
+class BridgeSettings(HomeSettings):
+    """What an operator can set for the bridge. Adapters bring settings of their own."""
+
     bridge_database_url: str = Field(
         default="",
         description="SQLAlchemy URL of the bridge's database. "
@@ -91,10 +109,6 @@ class BridgeSettings(BaseSettings):
         return value
 
     @property
-    def home(self) -> Path:
-        return self.bascule_home.absolute()
-
-    @property
     def run_dir(self) -> Path:
         """Where sockets are."""
         return self.home / "run"
@@ -126,33 +140,66 @@ class BridgeSettings(BaseSettings):
         return host.strip("[]"), int(port)
 
 
-def load(environ: Mapping[str, str] | None = None) -> BridgeSettings:
+def load() -> BridgeSettings:
     """The settings from the environment and `.env`. Raises `SettingsInvalid`.
 
     A variable that looks like a misspelt one of ours is a mistake and not ignored.
     """
-    problems = _misspelt(os.environ if environ is None else environ)
+    known = [name.upper() for name in BridgeSettings.model_fields]
+    problems = misspelt(names_given(), known, ("BRIDGE_", "BASCULE_"))
     try:
         settings = BridgeSettings()
     except ValidationError as error:
-        problems += [
-            f"{str(problem['loc'][0]).upper()}: {problem['msg'].removeprefix('Value error, ')}"
-            for problem in error.errors(include_input=False, include_url=False)
-        ]
+        problems += wrong(error)
     if problems:
         raise SettingsInvalid("\n".join(problems))
     return settings
 
 
-def _misspelt(environ: Mapping[str, str]) -> list[str]:
-    known = [name.upper() for name in BridgeSettings.model_fields]
+def wrong(error: ValidationError) -> list[str]:
+    """One line for each setting that is wrong, by the name of its variable and without what was
+    given: that may be a secret."""
+    return [
+        f"{'.'.join(map(str, problem['loc'])).upper() or 'Settings'}: "
+        + problem["msg"].removeprefix("Value error, ")
+        for problem in error.errors(include_input=False, include_url=False, include_context=False)
+    ]
+
+
+def names_given() -> set[str]:
+    """The names of all variables in the environment and `.env`, in capitals.
+
+    Raises `SettingsInvalid` where `.env` cannot be read.
+    """
+    try:
+        in_file = DotEnvSettingsSource(HomeSettings).env_vars
+    except UnicodeDecodeError:
+        raise SettingsInvalid(
+            f".env: {Path('.env').absolute()} is not UTF-8 text; save it as UTF-8, or move it away."
+        ) from None
+    except OSError as error:
+        why = os.strerror(error.errno or 0)
+        raise SettingsInvalid(f".env: {Path('.env').absolute()} cannot be read ({why}).") from None
+    return {name.upper() for name in (*os.environ, *in_file)}
+
+
+def misspelt(given: Iterable[str], known: Iterable[str], prefixes: tuple[str, ...]) -> list[str]:
+    """A line for each name with one of our prefixes that is almost one of the known."""
+    known = sorted(set(known))
     problems = []
-    for name in environ:
-        if name.startswith("BRIDGE_") and name not in known:
+    for name in sorted(given):
+        if name.startswith(prefixes) and name not in known:
             near = difflib.get_close_matches(name, known, 1, cutoff=0.85)
             if near:
                 problems.append(f"{name}: there is no such setting; did you mean {near[0]}?")
     return problems
+
+
+def _expanded(path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise ValueError("begins with ~, but whose home that is cannot be told") from None
 
 
 def read_signing_keys(path: Path) -> list[str]:

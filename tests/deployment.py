@@ -106,7 +106,7 @@ class Deployment:
         """The running `python -m module` of this deployment."""
         for process in psutil.process_iter():
             try:
-                if process.cmdline()[1:3] != ["-m", module] or process.status() == "zombie":
+                if process.cmdline()[1:4] != ["-P", "-m", module] or process.status() == "zombie":
                     continue
                 if process.environ().get("BASCULE_HOME") == str(self.data):
                     return process

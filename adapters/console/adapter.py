@@ -14,7 +14,7 @@ import structlog
 from adapters.console import files, listening, peer
 from adapters.console.connection import Connection
 from adapters.console.posts import Posts
-from adapters.console.protocol import LINE_LIMIT, Body, Marked, Post, Status, body_of
+from adapters.console.protocol import LINE_LIMIT, Body, Marked, Post, Status, body_of, own_key
 from adapters.console.room import Rooms
 from adapters.contract import (
     AdapterContext,
@@ -157,7 +157,7 @@ class ConsoleAdapter:
         self, at: Address, message_key: str, mark: Literal["queued", "working", "done", "failed"]
     ) -> None:
         """See `adapters.contract.Reacts`. The last mark is kept for terminals that come later."""
-        key = message_key.rpartition("/")[2]
+        key = own_key(message_key)
         try:
             rev = await asyncio.to_thread(self._posts.mark, at.channel, key, mark)
         except sqlite3.Error as error:

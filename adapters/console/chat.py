@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import time
 from pathlib import Path
@@ -15,7 +16,16 @@ from adapters.console import render
 from adapters.console.clean import line
 from adapters.console.form import Form
 from adapters.console.link import Away, Dismissed, Event, Link, new_key
-from adapters.console.protocol import LINE_LIMIT, Act, Command, Refused, Say, Welcome, up_line
+from adapters.console.protocol import (
+    LINE_LIMIT,
+    Act,
+    Command,
+    Refused,
+    Say,
+    Taken,
+    Welcome,
+    up_line,
+)
 from adapters.console.screen import KEYS, Screen, history_at
 from adapters.console.transcript import Note, Offer, Transcript
 
@@ -26,6 +36,8 @@ HELP = (
     "Ctrl-C stops the running turn, Ctrl-D leaves (the turn goes on). /quit leaves, too."
 )
 AWAY = "The bridge is away; trying again."
+_COMMAND = re.compile(r"[/!]([a-z]+)(?:\s+(.*))?", re.IGNORECASE | re.DOTALL)
+"""Anything else is a message, such as one that begins with a path."""
 
 
 class Chat:
@@ -40,6 +52,7 @@ class Chat:
         self._offered_at = 0.0
         self._since = 0.0
         self._sent: dict[str, Say | tuple[Offer, str]] = {}
+        """What the bridge has neither taken nor refused."""
         self._ended: Exception | None = None
 
     async def run(self) -> None:
@@ -81,6 +94,8 @@ class Chat:
 
     def _take(self, event: Event) -> None:
         was_away, was_busy = self._transcript.away, self._transcript.busy
+        if isinstance(event, Taken):
+            self._sent.pop(event.key, None)
         if isinstance(event, Refused):
             self._not_stored(event)
         items = self._transcript.apply(event)
@@ -172,8 +187,8 @@ class Chat:
         stripped = text.strip()
         if not stripped:
             return True
-        if stripped[0] in "/!" and stripped[1:2].isalpha() and "\n" not in stripped:
-            self._command(stripped)
+        if command := _COMMAND.fullmatch(stripped):
+            self._command(stripped, command[1].lower(), command[2] or "")
             return True
         return self._say(text)
 
@@ -217,13 +232,12 @@ class Chat:
             self._screen.show([Note("It is sent as soon as the bridge is back.")])
         return True
 
-    def _command(self, text: str) -> None:
-        name, _, rest = text[1:].partition(" ")
+    def _command(self, text: str, name: str, rest: str) -> None:
         if name == "quit":
             self.leave()
             return
         self._screen.show([Note(f"› {text}"), *([Note(HELP)] if name == "help" else [])])
-        self._link.send(Command(key=new_key(), name=name.lower(), rest=rest.strip()))
+        self._link.send(Command(key=new_key(), name=name, rest=rest))
 
     def _fill(self, text: str) -> bool:
         assert self._form is not None  # noqa: S101 - the caller looked

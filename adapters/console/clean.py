@@ -7,6 +7,12 @@ import re
 _BIDI = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
 _BAD = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufff9-\ufffb{_BIDI}]")
 UNSEEN = "\ufffd"
+_ESCAPED = re.compile(
+    r"^(`{3,}|~{3,}).*?^\1[`~]*[ \t]*$"  # code keeps its backslashes
+    r"|(`+)(?!`).*?(?<!`)\2(?!`)"
+    r"|\\([!-/:-@\[-`{-~])",
+    re.DOTALL | re.MULTILINE,
+)
 
 
 def clean(text: str) -> str:
@@ -20,6 +26,12 @@ def clean(text: str) -> str:
 def line(text: str) -> str:
     """The same on one line."""
     return " ".join(clean(text).split())
+
+
+def unescaped(markdown: str) -> str:
+    """Markdown for a person who reads it as plain text: without the backslashes that only keep
+    it from meaning something."""
+    return _ESCAPED.sub(lambda found: found[3] or found[0], markdown)
 
 
 def _picture(found: re.Match[str]) -> str:

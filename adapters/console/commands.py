@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
+from pydantic import ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 __all__ = ["app", "checks"]
@@ -22,6 +23,16 @@ class _Home(BaseSettings):
 
     bascule_home: Path = Path("data")
 
+    @field_validator("bascule_home", mode="before")
+    @classmethod
+    def _some_place(cls, value: Any) -> Any:
+        if not str(value).strip():
+            raise ValueError("is empty; name a folder, or leave the setting out")
+        try:
+            return Path(value).expanduser()
+        except RuntimeError:
+            raise ValueError("begins with ~, but whose home that is cannot be told") from None
+
 
 @app.command("chat")
 def chat(
@@ -35,7 +46,10 @@ def chat(
             help="Which of your conversations. Default: main; in a pipe and with --ask a fresh one."
         ),
     ] = "",
-    ask: Annotated[str, typer.Option(help="Send this one message, print the answer, end.")] = "",
+    ask: Annotated[
+        str | None, typer.Option(help="Send this one message, print the answer, end.")
+    ] = None,
+    hint: Annotated[str, typer.Option(hidden=True)] = "",
 ) -> None:
     """Chat with the agent of a running Bascule in this terminal.
 
@@ -45,11 +59,26 @@ def chat(
     """
     from adapters.console.terminal import chat as run  # `bascule --help` need not wait for it
 
-    home = _Home().bascule_home.absolute()
+    home = socket or _home()
     state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
     path = socket or home / "run" / "console.sock"
     history = state / "bascule" / "chat_history"
-    raise typer.Exit(run(path, conversation, history, ask=ask, place=socket or home))
+    raise typer.Exit(run(path, conversation, history, ask=ask, hint=hint, place=home))
+
+
+def _home() -> Path:
+    """The deployment's home. Ends the command with words where it cannot be told."""
+    try:
+        return _Home().bascule_home.absolute()
+    except ValidationError as error:
+        said = error.errors(include_input=False)[0]["msg"].removeprefix("Value error, ")
+        typer.echo(f"BASCULE_HOME: {said}", err=True)
+    except UnicodeDecodeError:
+        here = Path(".env").absolute()
+        typer.echo(f".env: {here} is not UTF-8 text; save it as UTF-8, or move it away.", err=True)
+    except OSError as error:
+        typer.echo(f".env: it cannot be read ({os.strerror(error.errno or 0)}).", err=True)
+    raise typer.Exit(2)
 
 
 @dataclass(frozen=True, slots=True)

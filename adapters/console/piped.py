@@ -10,17 +10,19 @@ import asyncio
 import contextlib
 import os
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 from typing import TextIO
 
-from adapters.console.clean import clean, line
+from adapters.console.clean import clean, line, unescaped
 from adapters.console.link import Away, Dismissed, Link, Lost, new_key
 from adapters.console.protocol import LINE_LIMIT, Command, Post, Refused, Say, Welcome, up_line
-from adapters.console.transcript import Transcript
+from adapters.console.transcript import PLACEHOLDER, Transcript
 
 MOST_LINES_AHEAD = 100
 OK, FAILED, NO_TEXT, DECISION = 0, 1, 2, 3
+COUNT_SECONDS = 1.0
+"""How long to wait for the end of lines that are only to be counted."""
 PATIENCE = 120.0
 """Seconds for which a bridge may be away."""
 
@@ -63,14 +65,19 @@ def _chunk(descriptor: int) -> bytes:
 
 
 class Piped:
-    """Asks one message after another in one conversation. `NotRunning` comes from `run`."""
+    """Asks one message after another in one conversation. `hint` says where a decision can be
+    answered; empty: by `bascule chat`. `run` and `ask` give the exit code, and raise `NotRunning`,
+    or `BrokenPipeError` when nobody reads."""
 
-    def __init__(self, path: Path, conversation: str, out: TextIO, err: TextIO) -> None:
+    def __init__(
+        self, path: Path, conversation: str, out: TextIO, err: TextIO, hint: str = ""
+    ) -> None:
         self._link = Link(path, conversation, patience=PATIENCE)
         self._events = self._link.events()
         self._transcript = Transcript()
         self._out = out
         self._err = err
+        self._where = hint
         self._printed: set[str] = set()
         self._told: dict[str, str] = {}
         self._code = OK
@@ -78,18 +85,18 @@ class Piped:
         self._task: asyncio.Task[int] | None = None
 
     async def run(self, lines: AsyncIterator[bytes]) -> int:
-        """The exit code. Raises `NotRunning`, and `BrokenPipeError` when nobody reads."""
+        """Each line is a message; empty ones are left out."""
+        return await self._served(self._lines(lines))
+
+    async def ask(self, raw: bytes) -> int:
+        """One message, whatever it is."""
+        return await self._served(self._one(raw))
+
+    async def _served(self, asking: Coroutine[None, None, None]) -> int:
         self._task = asyncio.current_task()
         try:
             await self._arrive()
-            number = 0
-            async for raw in lines:
-                number += 1
-                text = self._text(raw, number)
-                if text is None:
-                    continue
-                if not await self._ask(text):
-                    return DECISION
+            await asking
         except Lost:
             self._tell(f"The bridge stayed away for {PATIENCE:.0f} seconds; giving up.")
             return FAILED
@@ -97,30 +104,53 @@ class Piped:
             self._tell(str(error))
             return FAILED
         finally:
+            asking.close()
             await self._events.aclose()
         return self._code
+
+    async def _lines(self, lines: AsyncIterator[bytes]) -> None:
+        number = 0
+        async for raw in lines:
+            number += 1
+            text = self._text(raw, f"Line {number}")
+            if text is not None and text.strip() and not await self._ask(text):
+                self._code = DECISION
+                await self._count(lines)
+                return
+
+    async def _one(self, raw: bytes) -> None:
+        text = self._text(raw, "The message")
+        if text is not None and not await self._ask(text):
+            self._code = DECISION
+
+    async def _count(self, lines: AsyncIterator[bytes]) -> None:
+        """Say how many lines are not sent. Whoever writes them may go on for ever."""
+        count, all_of_them = 0, True
+        try:
+            async with asyncio.timeout(COUNT_SECONDS):
+                async for raw in lines:
+                    count += bool(raw.strip())
+        except TimeoutError:
+            all_of_them = False
+        if count:
+            what = "line that follows was" if count == 1 else "lines that follow were"
+            self._tell(f"{'The' if all_of_them else 'At least'} {count} {what} not sent.")
 
     async def _arrive(self) -> None:
         async for event in self._events:
             self._transcript.apply(event)
             if isinstance(event, Welcome):
-                # What was said here before is not an answer to what comes now.
-                self._printed = {ref for ref, _ in self._transcript.posts()}
                 return
 
-    def _text(self, raw: bytes, number: int) -> str | None:
+    def _text(self, raw: bytes, what: str) -> str | None:
         try:
             text = raw.decode("utf-8").strip("\r\n")
         except UnicodeDecodeError as error:
-            self._tell(
-                f"Line {number} is not valid UTF-8 (byte {error.start + 1}); it was not sent."
-            )
+            self._tell(f"{what} is not valid UTF-8 (byte {error.start + 1}); it was not sent.")
             self._fail(NO_TEXT)
             return None
-        if not text.strip():
-            return None
         if len(up_line(Say(key=new_key(), text=text))) > LINE_LIMIT:
-            self._tell(f"Line {number} is too long to be handed over; it was not sent.")
+            self._tell(f"{what} is too long to be handed over; it was not sent.")
             self._fail(FAILED)
             return None
         return text
@@ -152,37 +182,43 @@ class Piped:
                 self._fail(FAILED)
                 return True
             self._transcript.apply(event)
-            if isinstance(event, Post):
+            if isinstance(event, Post) and event.body.answers == key:
                 self._steps(event)
             mark = self._transcript.mark(key)
             if mark in ("done", "failed"):
-                self._answer()
+                self._answer(key)
                 if mark == "failed":
                     self._fail(FAILED)
                 return True
             offer = self._transcript.offer
             if offer is not None and offer.decision:
-                self._printed.discard(offer.post)
-                self._answer()
+                self._answer(key)
+                self._print(offer.post)  # it may be an older one that this message waits behind
                 self._hint()
                 return False
         return True
 
-    def _answer(self) -> None:
-        """What is new: answers to the output, everything else to the person's eye."""
-        for ref, body in self._transcript.posts():
-            if ref in self._printed:
-                continue
-            self._printed.add(ref)
-            text = clean(body.markdown).strip()
-            if not text or text == "…":
-                continue
-            if body.tone == "answer":
-                print(text, file=self._out, flush=True)
-            else:
-                self._tell(text)
-            for file in body.files:
-                self._tell(f"File {line(file.name)}: {file.path}")
+    def _answer(self, key: str) -> None:
+        """What was said to this message; others may be answered in this conversation, too."""
+        for ref, body in list(self._transcript.posts()):
+            if body.answers == key and not (body.tone == "decision" and body.choices):
+                self._print(ref)
+
+    def _print(self, ref: str) -> None:
+        """A post, once: an answer to the output, everything else to the person's eye."""
+        body = self._transcript.post(ref)
+        if body is None or ref in self._printed:
+            return
+        self._printed.add(ref)
+        text = clean(body.markdown).strip()
+        if not text or text == PLACEHOLDER:
+            return
+        if body.tone == "answer":
+            print(text, file=self._out, flush=True)
+        else:
+            self._tell(unescaped(text))
+        for file in body.files:
+            self._tell(f"File {line(file.name)}: {file.path}")
 
     def _steps(self, post: Post) -> None:
         for step in post.body.steps:
@@ -194,9 +230,8 @@ class Piped:
 
     def _hint(self) -> None:
         name = self._link.conversation
-        self._tell(
-            f"This waits for your decision. Answer it with: bascule chat --conversation {name}"
-        )
+        where = self._where or f"Answer it with: bascule chat --conversation {name}"
+        self._tell(f"This waits for your decision. {where}")
 
     def _fail(self, code: int) -> None:
         self._code = max(self._code, code)

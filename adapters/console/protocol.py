@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Literal, TypeAlias, TypeVar
 
-from pydantic import Discriminator, StringConstraints, TypeAdapter, ValidationError
+from pydantic import Discriminator, Field, StringConstraints, TypeAdapter, ValidationError
 
 from adapters.contract import Choice, MessageOut, Step
 
@@ -37,7 +37,7 @@ class Malformed(Exception):
 class Hello:
     version: int
     conversation: str = "main"
-    since: int | None = None
+    since: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     """The last `rev` seen; without it, recent history is sent."""
     type: Literal["hello"] = "hello"
 
@@ -86,6 +86,8 @@ class Body:
     files: tuple[File, ...] = ()
     status: str = ""
     tone: Tone = "answer"
+    answers: str = ""
+    """The key of the `Say` that this belongs to."""
     final: bool = True
 
 
@@ -98,8 +100,14 @@ def body_of(message: MessageOut, files: tuple[File, ...] = ()) -> Body:
         files=files,
         status=message.status,
         tone=message.tone,
+        answers=own_key(message.answers),
         final=message.final,
     )
+
+
+def own_key(message_key: str) -> str:
+    """The terminal's own key in the one that the bridge knows a message by."""
+    return message_key.rpartition("/")[2]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

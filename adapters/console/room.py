@@ -46,11 +46,10 @@ class Room:
         self._orders = orders
         self._one = asyncio.Lock()
 
-    def show(self, value: Down, besides: Terminal | None = None) -> None:
-        """To all terminals but `besides`."""
+    def show(self, value: Down) -> None:
+        """To all its terminals."""
         for terminal in self.terminals:
-            if terminal is not besides:
-                terminal.show(value)
+            terminal.show(value)
 
     async def submit(self, host: Host, make: Callable[[int], Inbound]) -> Receipt:
         """Hand over what `make` makes of its order; one after another in this conversation."""

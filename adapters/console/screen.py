@@ -14,6 +14,7 @@ from prompt_toolkit.formatted_text import ANSI, AnyFormattedText
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.input import create_input
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.keys import Keys
 from prompt_toolkit.layout import (
     BufferControl,
     ConditionalContainer,
@@ -203,6 +204,12 @@ class Screen:
         @keys.add("c-d", filter=empty)
         def _(_event: KeyPressEvent) -> None:
             self._watched.leave()
+
+        @keys.add(Keys.Vt100MouseEvent)
+        def _(_event: KeyPressEvent) -> None:
+            # Nothing here asks for the mouse, but any `ESC[…m` that is typed or pasted looks like
+            # it, and prompt_toolkit's own binding fails on a colour.
+            pass
 
         for number, key in enumerate(KEYS):
             keys.add(key, filter=empty & can_choose)(self._choosing(number))

@@ -8,7 +8,6 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 from adapters.console.link import Dismissed, NotRunning
@@ -21,18 +20,21 @@ GONE = 129
 """The terminal itself went away: there is nobody to tell."""
 
 
-def chat(socket: Path, conversation: str, history: Path, *, ask: str, place: Path) -> int:
-    """The exit code. `place` is the deployment, for a person to read.
+def chat(
+    socket: Path, conversation: str, history: Path, *, ask: str | None, hint: str, place: Path
+) -> int:
+    """The exit code. `place` is the deployment, for a person to read; `hint` says where a decision
+    can be answered, if not by `bascule chat`.
 
     An empty `conversation` is `main` on a terminal and a fresh one in a pipe.
     """
     if conversation and not CONVERSATION.fullmatch(conversation):
         return _fail("A conversation's name has 1 to 64 letters, digits, dots, dashes or _.")
     try:
-        if not ask and sys.stdin.isatty() and sys.stdout.isatty():
+        if ask is None and sys.stdin.isatty() and sys.stdout.isatty():
             return _interactive(socket, conversation or INTERACTIVE, history)
         fresh = f"pipe-{secrets.token_hex(6)}"
-        return _piped(socket, conversation or fresh, ask)
+        return _piped(socket, conversation or fresh, ask, hint)
     except NotRunning:
         return _fail(
             f"No Bascule is running on {place}. Start it with `bascule up`, or try `bascule demo`."
@@ -60,15 +62,13 @@ def _interactive(socket: Path, conversation: str, history: Path) -> int:
     return OK
 
 
-def _piped(socket: Path, conversation: str, ask: str) -> int:
-    async def one() -> AsyncIterator[bytes]:
-        yield os.fsencode(ask)
-
+def _piped(socket: Path, conversation: str, ask: str | None, hint: str) -> int:
     async def run() -> int:
-        lines = one() if ask else lines_of(sys.stdin.fileno())
-        piped = Piped(socket, conversation, sys.stdout, sys.stderr)
+        piped = Piped(socket, conversation, sys.stdout, sys.stderr, hint)
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, piped.interrupt)
-        return await piped.run(lines)
+        if ask is not None:
+            return await piped.ask(os.fsencode(ask))
+        return await piped.run(lines_of(sys.stdin.fileno()))
 
     sys.stdout.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
     sys.stderr.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]

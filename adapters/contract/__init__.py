@@ -45,8 +45,6 @@ from adapters.contract.port import (
     Reacts,
     Receipt,
     Status,
-    Stream,
-    Streams,
 )
 
 __all__ = [
@@ -87,7 +85,5 @@ __all__ = [
     "SetupSpec",
     "Status",
     "Step",
-    "Stream",
-    "Streams",
     "TryLater",
 ]

@@ -185,6 +185,9 @@ class MessageOut:
     only_for: Identity | None = None
     """Only this person may see it; an adapter that cannot do so sends it to them directly."""
     tone: Literal["answer", "notice", "error", "decision"] = "answer"
+    answers: str = ""
+    """The first of the `MessageIn.keys` of what this belongs to; empty where it is no answer to a
+    message. A platform may show it there as a reply."""
     final: bool = True
     """False while more will be edited in. A platform may render unfinished posts more cheaply."""
 

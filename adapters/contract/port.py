@@ -18,20 +18,19 @@ from adapters.contract.messages import (
     Inbound,
     MessageOut,
     PostRef,
-    Step,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What the platform can do. The bridge reads every field; there is no flag for show."""
+    """What the platform can do. The bridge heeds every field; there is no flag for show."""
 
     text_limit: int
     """Characters of Markdown in one post; the bridge splits, never cuts."""
     edit_interval: float
     """Seconds between two edits of one post that the platform bears for long."""
     file_limit: int
-    """Bytes of one file going out."""
+    """Bytes of one file going out. A larger one is named in its post with its size instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +114,11 @@ class Adapter(Protocol):
         ...
 
     def fetch(self, attachment: Attachment) -> AsyncIterator[bytes]:
-        """The bytes of an attachment, in order. Raises `FileRefused`."""
+        """The bytes of an attachment, in order. Raises `FileRefused`.
+
+        This release of the bridge does not call it yet: it tells the sender that files cannot be
+        passed on. It comes with attachments, without a new version of the contract.
+        """
         ...
 
     async def health(self) -> Health: ...
@@ -142,24 +145,4 @@ class Reacts(Protocol):
         self, at: Address, message_key: str, mark: Literal["queued", "working", "done", "failed"]
     ) -> None:
         """Replace the bot's earlier mark on the message. Never raises for a missing message."""
-        ...
-
-
-class Stream(Protocol):
-    """One growing post. Everything appended stays; `close` gives it its final form."""
-
-    async def append(self, markdown: str, steps: Sequence[Step] = ()) -> None:
-        """Raises `DeliveryError` when the platform ended the stream; the bridge goes on by
-        editing or by a new post."""
-        ...
-
-    async def close(self, message: MessageOut) -> PostRef: ...
-
-
-@runtime_checkable
-class Streams(Protocol):
-    """A platform that grows a post by appending instead of editing."""
-
-    async def open_stream(self, to: Address, key: str) -> Stream:
-        """Once per `key` like `Adapter.send`; an orphan of an earlier process is adopted."""
         ...

@@ -26,4 +26,4 @@ app.command("migrate")(tables.migrate)
 @app.command("bridge")
 def bridge() -> None:
     """Run the bridge alone, in the foreground, until Ctrl-C."""
-    os.execv(sys.executable, [sys.executable, "-m", "bridge"])  # noqa: S606 - no shell
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "bridge"])  # noqa: S606 - no shell

@@ -13,7 +13,7 @@ from pathlib import Path
 from adapters.contract import CheckResult
 from bridge import plugins
 from bridge.commands.groups import CheckLine, Line
-from bridge.home import HomeUnusable, prepare
+from bridge.home import HomeUnusable, look
 from bridge.settings import BridgeSettings, SettingsInvalid, read_signing_keys
 from bridge.store import migrate
 from bridge.store.dialects import database_at
@@ -25,9 +25,11 @@ LEAST_ROOM = 1024**3
 def checks(home: Path) -> list[Line]:
     """Python, tools, the home, the database, the adapters."""
     settings = BridgeSettings(bascule_home=home)
-    found: list[Line] = [_python(), _git(), _home(home), _room(home)]
-    if found[2].state == "ok" and home.exists():
-        found += [_keys(settings), _database(settings), _running(settings)]
+    found: list[Line] = [_python(), _git(), _home(home)]
+    if found[-1].state == "ok":
+        found.append(_room(home))
+        if home.exists():
+            found += [_keys(settings), _database(settings), _running(settings)]
     return [*found, *_adapters(settings)]
 
 
@@ -42,12 +44,12 @@ def _git() -> Line:
 
 
 def _home(home: Path) -> Line:
-    if not home.exists():
-        return CheckLine("BASCULE_HOME", "ok", f"{home} is made by the first `bascule up`")
     try:
-        prepare(home)
+        look(home)
     except HomeUnusable as error:
         return CheckLine("BASCULE_HOME", "failed", str(error))
+    if not home.exists():
+        return CheckLine("BASCULE_HOME", "ok", f"{home} is made by the first `bascule up`")
     return CheckLine("BASCULE_HOME", "ok", str(home))
 
 
@@ -61,6 +63,8 @@ def _room(home: Path) -> Line:
 
 
 def _keys(settings: BridgeSettings) -> Line:
+    if settings.bridge_signing_keys_file is None and not settings.signing_keys_file.exists():
+        return CheckLine("Bridge's signing keys", "ok", "made by the first `bascule up`")
     try:
         read_signing_keys(settings.signing_keys_file)
     except SettingsInvalid as error:

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import typer
-from pydantic import SecretStr, ValidationError
+from pydantic import SecretStr
 from pydantic_settings import BaseSettings
 
 from agent_service.contract import redaction
 from bridge import plugins
-from bridge.commands import groups
+from bridge.commands import given
+from bridge.commands.tell import tell
+from bridge.settings import SettingsInvalid
 
 MASK = "•" * 6
 _INTRODUCTION = (
@@ -34,29 +36,15 @@ class Row:
     help: str
 
 
-class ConfigInvalid(Exception):
-    """One line for each setting that is wrong."""
-
-
 def rows() -> list[Row]:
-    """Every setting of every group and every installed adapter. Raises `ConfigInvalid`."""
+    """Every setting of every group and every installed adapter. Raises `SettingsInvalid`."""
+    looked = given.look()
+    if looked.problems:
+        raise SettingsInvalid("\n".join(looked.problems))
     found: dict[str, Row] = {}
-    problems: list[str] = []
-    for group in groups.load():
-        if group.settings is None:
-            continue
-        try:
-            made = group.settings()
-        except ValidationError as error:
-            problems += [
-                f"{str(p['loc'][0]).upper()}: {p['msg'].removeprefix('Value error, ')}"
-                for p in error.errors(include_input=False, include_url=False)
-            ]
-            continue
-        for row in _of(group.name, made):
+    for name, made in looked.made.items():
+        for row in _of(name, made):
             found.setdefault(row.name, row)
-    if problems:
-        raise ConfigInvalid("\n".join(dict.fromkeys(problems)))
     return [*found.values(), *_of_adapters()]
 
 
@@ -74,17 +62,13 @@ def _of(group: str, made: BaseSettings) -> Iterator[Row]:
 
 
 def _of_adapters() -> Iterator[Row]:
-    for name in sorted(plugins.installed()):
-        try:
-            (plugin,) = plugins.load([name])
-        except plugins.PluginInvalid:
-            continue  # `doctor` and the start say it; the settings of the others are still of use
+    for plugin in plugins.loadable():
         values = plugins.values_of(plugin)
         for field in plugin.settings.fields:
             value = values[field.name]
             shown = MASK if field.secret and value else value
             chosen = value != field.default
-            yield Row(name, field.name, shown, field.default, chosen, field.help)
+            yield Row(plugin.name, field.name, shown, field.default, chosen, field.help)
 
 
 def _shown(value: Any) -> str:
@@ -117,8 +101,8 @@ def config(
     """
     try:
         found = rows()
-    except ConfigInvalid as error:
-        typer.echo(error, err=True)
+    except SettingsInvalid as error:
+        tell(error, err=True)
         raise typer.Exit(2) from None
     if as_markdown:
         typer.echo(markdown(found), nl=False)

@@ -18,9 +18,12 @@ import typer
 
 from bridge import log
 from bridge.commands.house import StopSignals, programs
+from bridge.commands.tell import tell
 from bridge.home import HomeLock, HomeUnusable, prepare
 from bridge.supervisor import StartFailed, Supervisor
 
+PYTHON = (sys.executable, "-P", "-m")
+"""Starts a module of ours, never a file of that name in the folder one happens to be in."""
 MODEL = "agent_service.testing.messages_api"
 CHAT = "adapters.console"
 MODEL_SECONDS = 30.0
@@ -32,8 +35,12 @@ PROBE = "agent_service.sandbox.probe"
 BANNER = """\
 Bascule demo: the real Claude CLI, a scripted model, no token of any kind.
 The agent works in {home}/workspaces{bounds}.
+{kept}
 Try: say hello · write a file · run a command · ask me a question · help
 """
+KEPT = "Everything stays in that folder."
+TEMPORARY = "All of it is deleted at the end; `bascule demo --home DIR` keeps it."
+HINT = "The demo ends here. Run `bascule demo` without a pipe and without --ask to answer."
 NO_SANDBOX = "This demo runs without a sandbox, with your own rights. {why}"
 
 
@@ -55,9 +62,9 @@ def demo(
         prepare(folder)
         with (folder / "demo.log").open("ab") as output:
             log.configure("human", "info", (folder / "demo.log").open("a"))
-            code = asyncio.run(_demo(folder, output, ask))
+            code = asyncio.run(_demo(folder, output, ask, KEPT if home else TEMPORARY))
     except (HomeUnusable, StartFailed) as error:
-        typer.echo(error, err=True)
+        tell(error, err=True)
         _tell_log(folder / "demo.log")
         raise typer.Exit(1) from None
     if home is None:
@@ -65,7 +72,7 @@ def demo(
     raise typer.Exit(code)
 
 
-async def _demo(home: Path, output: IO[bytes], ask: str | None) -> int:
+async def _demo(home: Path, output: IO[bytes], ask: str | None, kept: str) -> int:
     signals = StopSignals(signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
     lock = HomeLock(home)
     if not lock.take():
@@ -75,7 +82,7 @@ async def _demo(home: Path, output: IO[bytes], ask: str | None) -> int:
         async with _model(home, output, inherited) as url:
             problem = await _problem_with_the_sandbox(inherited)
             if problem:
-                typer.echo(NO_SANDBOX.format(why=problem), err=True)
+                tell(NO_SANDBOX.format(why=problem), err=True)
             environment = {
                 **inherited,
                 "AGENT_SANDBOX": "off" if problem else "required",
@@ -93,7 +100,7 @@ async def _demo(home: Path, output: IO[bytes], ask: str | None) -> int:
             signals.hurry = supervisor.kill
             try:
                 bounds = "" if problem else ", in a sandbox without a network"
-                banner = BANNER.format(home=home, bounds=bounds)
+                banner = BANNER.format(home=home, bounds=bounds, kept=kept)
                 return await _talk(supervisor, signals, home, ask, banner)
             finally:
                 await supervisor.stop()
@@ -114,13 +121,15 @@ async def _talk(
         return INTERRUPTED
     starting.result()
     if ask is None and sys.stdin.isatty():
-        typer.echo(banner)
+        tell(banner)
     # It shares this process group: Ctrl-C in the terminal is its own business from here on.
     signals.leave(signal.SIGINT)
-    arguments = ["--socket", str(home / "run" / "console.sock")]
+    arguments = ["--socket", str(home / "run" / "console.sock"), "--hint", HINT]
     if ask is not None:
         arguments += ["--ask", ask]
-    chat = await asyncio.create_subprocess_exec(sys.executable, "-m", CHAT, *arguments)
+    # Supervised, so that it is not left in the terminal when this process is killed.
+    environment = {**os.environ, "BASCULE_SUPERVISED": str(os.getpid())}
+    chat = await asyncio.create_subprocess_exec(*PYTHON, CHAT, *arguments, env=environment)
     chatting = asyncio.create_task(chat.wait())
     failing = asyncio.create_task(supervisor.wait())
     try:
@@ -141,7 +150,7 @@ async def _talk(
 async def _problem_with_the_sandbox(environment: dict[str, str]) -> str:
     """Why this machine cannot sandbox and what to do; empty where it can."""
     probing = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", PROBE, env=environment, stdout=asyncio.subprocess.PIPE
+        *PYTHON, PROBE, env=environment, stdout=asyncio.subprocess.PIPE
     )
     said, _ = await probing.communicate()
     return said.decode(errors="replace").strip() if probing.returncode else ""
@@ -153,7 +162,7 @@ async def _model(home: Path, output: IO[bytes], environment: dict[str, str]) -> 
     ready = home / "run" / "model.url"
     ready.unlink(missing_ok=True)
     model = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", MODEL, "--port", "0", "--ready-file", str(ready),
+        *PYTHON, MODEL, "--port", "0", "--ready-file", str(ready),
         stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
         env=environment, cwd=home, process_group=0,
     )  # fmt: skip
@@ -177,5 +186,5 @@ def _tell_log(path: Path) -> None:
             last = deque(file, maxlen=15)
     except OSError:
         return
-    typer.echo("".join(f"  {line}" for line in last), err=True, nl=False)
-    typer.echo(f"All of it is in {path}.", err=True)
+    tell("".join(f"  {line}" for line in last).rstrip(), err=True)
+    tell(f"All of it is in {path}.", err=True)

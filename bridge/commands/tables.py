@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import typer
+from pydantic import ValidationError
 
-from bridge.commands import groups
-from bridge.settings import BridgeSettings, SettingsInvalid, load
+from bridge.commands import given
+from bridge.commands.tell import tell
+from bridge.settings import BridgeSettings, SettingsInvalid, wrong
 from bridge.store.migrate import migrate as upgrade
 
 
@@ -23,19 +25,22 @@ def migrate() -> None:
     `up` does so by itself at its start.
     """
     try:
-        home = load().home
+        settings, groups = given.settings()
     except SettingsInvalid as error:
-        typer.echo(error, err=True)
+        tell(error, err=True)
         raise typer.Exit(2) from None
     failed = False
-    for group in groups.load():
+    for group in groups:
         if group.migrate is None:
             continue
         try:
-            typer.echo(group.migrate(home))
+            tell(group.migrate(settings.home))
+        except ValidationError as error:  # as words it would say what was given
+            tell(f"{group.name}: {'; '.join(wrong(error))}", err=True)
+            failed = True
         except Exception as error:  # noqa: BLE001 - each store has errors of its own; all are told
             remedy = getattr(error, "remedy", "")
-            typer.echo(f"{group.name}: {error} {remedy}".strip(), err=True)
+            tell(f"{group.name}: {error} {remedy}".strip(), err=True)
             failed = True
     if failed:
         raise typer.Exit(1)

@@ -11,9 +11,11 @@ from collections.abc import Callable
 import typer
 
 from bridge import log
+from bridge.commands import given
 from bridge.commands.house import StopSignals, programs
+from bridge.commands.tell import tell
 from bridge.home import HomeLock, HomeUnusable, prepare
-from bridge.settings import BridgeSettings, SettingsInvalid, load
+from bridge.settings import BridgeSettings, SettingsInvalid
 from bridge.supervisor import StartFailed, Supervisor
 
 LOCK_SECONDS = 10.0
@@ -27,12 +29,12 @@ def up() -> None:
     under BASCULE_HOME (default ./data).
     """
     try:
-        settings = load()
+        settings, _ = given.settings()
         log.configure(settings.log_format, settings.log_level)
         prepare(settings.home)
         code = asyncio.run(_up(settings))
     except (SettingsInvalid, HomeUnusable) as error:
-        typer.echo(error, err=True)
+        tell(error, err=True)
         raise typer.Exit(2) from None
     raise typer.Exit(code)
 

@@ -57,16 +57,19 @@ class Delivery:
         known: Mapping[str, PostRef],
         record: Record,
         report: Report,
+        answers: str = "",
         again: bool = False,
     ) -> None:
         """`known` posts are on the platform already and are edited; `record` keeps a new post's
-        ref; `report` hears of failures and, with None, that it works again. `again`: an earlier
-        process may have sent posts that it did not record."""
+        ref; `report` hears of failures and, with None, that it works again. `answers` is
+        the message's key on the platform. `again`: an earlier process may have sent posts that
+        it did not record."""
         self._adapter = adapter
         self._at = at
         self._known = known
         self._record = record
         self._report = report
+        self._answers = answers
         self._again_sent = again
         self._posts: dict[str, _Post] = {}
         self._changed = asyncio.Event()
@@ -76,6 +79,7 @@ class Delivery:
 
     def show(self, key: str, message: MessageOut) -> None:
         """From now on the post `key` should look like this. Returns at once."""
+        message = replace(message, answers=self._answers)
         post = self._posts.get(key)
         if post is None:
             self._posts[key] = _Post(key, message, ref=self._known.get(key))

@@ -38,8 +38,9 @@ class Presentation(Protocol):
     def status(self) -> str: ...
 
 
-Present = Callable[[int], Presentation]
-"""Makes a presentation for posts of at most so many characters."""
+Present = Callable[[int, int], Presentation]
+"""Makes a presentation for posts of at most so many characters, with files of at most so many
+bytes."""
 RememberDecision = Callable[[Job, Decision], Awaitable[None]]
 
 
@@ -77,7 +78,7 @@ class TurnRun:
         self._client = client
         self._adapter = adapter
         self._delivery = delivery
-        self._presentation = present(adapter.caps.text_limit)
+        self._presentation = present(adapter.caps.text_limit, adapter.caps.file_limit)
         self._lines = lines
         self._remember = remember
         self._patience_limit = patience

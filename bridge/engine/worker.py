@@ -230,6 +230,7 @@ class Workers:
             known=job.posts,
             record=lambda key, ref: self._record.post(job, key, ref),
             report=self._report,
+            answers=job.said.keys[0] if job.said.keys else "",
             again=job.resumed,
         )
         log.info("message taken", message=job.message, resumed=job.resumed)

@@ -26,11 +26,16 @@ _NAMES = {"bash": "command.sh", "diff": "change.diff", "json": "call.json"}
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|<>~&@-])")
 
 
-def card(decision: Decision, limit: int) -> MessageOut:
-    """The question, whole: what is too long for a post of `limit` characters is a file with it."""
+def card(decision: Decision, limit: int, file_limit: int) -> MessageOut:
+    """The question, whole: what is too long for a post of `limit` characters is a file with it.
+
+    What is longer than a file may be, in bytes, is named with its size, and cannot be allowed.
+    """
     context = _context(decision)
-    body, files = _body(decision, limit - len(context) - _ROOM_FOR_ENDING)
+    body, files, whole = _body(decision, limit - len(context) - _ROOM_FOR_ENDING, file_limit)
     choices = _CHOICES.get(decision.kind, _tool_choices)(decision)
+    if not whole:
+        choices = tuple(choice for choice in choices if not choice.action.endswith(":allow"))
     return MessageOut(f"{body}\n\n{context}", choices=choices, files=files, tone="decision")
 
 
@@ -57,7 +62,8 @@ def fenced(text: str, language: str = "") -> str:
     return f"{mark}{language}\n{text}\n{mark}"
 
 
-def _body(decision: Decision, room: int) -> tuple[str, tuple[FileOut, ...]]:
+def _body(decision: Decision, room: int, file_limit: int) -> tuple[str, tuple[FileOut, ...], bool]:
+    """(text, files, whether the two together hold all of it)."""
     name = _NAMES.get(decision.language, "whole.txt")
     language = decision.language
     if decision.kind == "question":
@@ -70,13 +76,25 @@ def _body(decision: Decision, room: int) -> tuple[str, tuple[FileOut, ...]]:
         whole = fenced(decision.shown, language)
         head = f"**May the agent do this?** {plain(decision.title or decision.tool)}"
     if len(head) + 2 + len(whole) <= room:
-        return f"{head}\n\n{whole}", ()
+        return f"{head}\n\n{whole}", (), True
     text = whole if decision.kind == "question" else decision.shown
-    warning = f"⚠ This is only its beginning: **read {name} before you answer.**"
+    data = text.encode("utf-8", "replace")
+    fits = len(data) <= file_limit
+    if fits:
+        warning = f"⚠ This is only its beginning: **read {name} before you answer.**"
+    else:
+        warning = f"⚠ This is only its beginning. {_too_large(name, len(data), decision.kind)}"
     beginning = text[: max(room - len(head) - len(warning) - 50, 20)]
     shown = fenced(beginning.replace("`", "ˋ"), language)
-    file = FileOut(name, "text/plain; charset=utf-8", text.encode("utf-8", "replace"))
-    return f"{head}\n\n{shown}\n\n{warning}", (file,)
+    files = (FileOut(name, "text/plain; charset=utf-8", data),) if fits else ()
+    return f"{head}\n\n{shown}\n\n{warning}", files, fits
+
+
+def _too_large(name: str, size: int, kind: str) -> str:
+    told = f"The whole of it, {name} with {size:,} bytes, is larger than a file may be here"
+    if kind == "question":
+        return f"{told}."
+    return f"{told}, so **it cannot be allowed**: deny it and ask for smaller steps."
 
 
 def _questions(questions: tuple[Question, ...]) -> str:

@@ -17,6 +17,7 @@ from bridge.present.split import Splitter
 _CARDS_OF_THEIR_OWN = {"AskUserQuestion", "ExitPlanMode"}
 """Tools that a person sees as a decision; as a step they would only say it again."""
 _NOISE = {"ToolSearch"}
+_LONGEST_STATUS = 200
 STOPPED = "Stopped."
 NOTHING_TO_SAY = "Done. The agent had nothing to say."
 
@@ -29,8 +30,6 @@ class _Segment:
     splitter: Splitter
     blocks: list[str] = field(default_factory=list)
     open: str = ""
-    notice: bool = False
-    """The last block is a notice, which the next one replaces."""
     steps: list[tuple[int, Step]] = field(default_factory=list)
     """With the place of the post they are shown in."""
     closed: bool = False
@@ -64,31 +63,39 @@ class _Segment:
 
 
 class TurnPresentation:
-    """Implements `bridge.engine.turn.Presentation`. `text_limit` is the platform's."""
+    """Implements `bridge.engine.turn.Presentation`. The limits are the platform's.
 
-    def __init__(self, text_limit: int) -> None:
+    A notice is what goes on right now, as long as it does, and leaves nothing behind. Before the
+    turn has started nothing else is said for long, so there it is a post of its own.
+    """
+
+    def __init__(self, text_limit: int, file_limit: int) -> None:
         self._limit = text_limit
+        self._file_limit = file_limit
         self._parts: list[_Segment | str] = []
         """Segments, and the ids of decisions between them."""
         self._cards: dict[str, MessageOut] = {}
         self._hidden: dict[str, Step] = {}
         self._end: MessageOut | None = None
         self._status = ""
+        self._started_yet = False
+        self._before: MessageOut | None = None
+        """The notice that came before the turn's start."""
 
     def apply(self, event: events.Event) -> None:
         """Take the turn's next event."""
         match event:
             case events.TurnStarted():
                 self._status = "Thinking…"
+                self._started_yet = True
             case events.TextDelta(text=text):
-                segment = self._segment()
-                segment.open += text
-                segment.notice = False
+                self._segment().open += text
                 self._status = "Writing…"
             case events.Text(text=text):
                 segment = self._segment()
                 segment.blocks.append(text.strip("\n"))
-                segment.open, segment.notice = "", False
+                segment.open = ""
+                self._status = "Writing…"
             case events.Notice(text=text):
                 self._notice(text)
             case events.ToolStarted():
@@ -98,7 +105,7 @@ class TurnPresentation:
             case events.DecisionRequested(decision=asked):
                 self._close("waiting")
                 self._parts.append(asked.id)
-                self._cards[asked.id] = card(asked, self._limit)
+                self._cards[asked.id] = card(asked, self._limit, self._file_limit)
                 self._status = "Waiting for your answer"
             case events.DecisionResolved(id=key) if key in self._cards:
                 self._cards[key] = resolved(self._cards[key], event)
@@ -111,6 +118,8 @@ class TurnPresentation:
     def posts(self) -> list[tuple[str, MessageOut]]:
         """(suffix of the key, post), in order; posts are only ever appended."""
         found: list[tuple[str, MessageOut]] = []
+        if self._before is not None:
+            found.append(("before", self._before))
         for part in self._parts:
             if isinstance(part, str):
                 found.append((f"d-{part}", self._cards[part]))
@@ -134,11 +143,9 @@ class TurnPresentation:
         return made
 
     def _notice(self, text: str) -> None:
-        segment = self._segment()
-        if segment.notice:
-            segment.blocks.pop()
-        segment.blocks.append(f"> {plain(text, 500)}")
-        segment.notice = True
+        self._status = " ".join(text.split())[:_LONGEST_STATUS]
+        if not self._started_yet and not self._parts:
+            self._before = MessageOut(plain(text, self._limit // 2), tone="notice")
 
     def _started(self, event: events.ToolStarted) -> None:
         title = f"↳ {event.title}" if event.parent else event.title

@@ -15,7 +15,7 @@ def database_at(url: str) -> Database:
     """The database at an SQLAlchemy URL, not yet open. Raises `StoreUnusable` for a bad one."""
     try:
         parsed = sa.make_url(url)
-    except sa.exc.ArgumentError:
+    except (sa.exc.ArgumentError, ValueError):
         raise StoreUnusable("BRIDGE_DATABASE_URL: is not a database URL.") from None
     found = DIALECTS.get(parsed.get_backend_name())
     if found is None:

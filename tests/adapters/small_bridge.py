@@ -128,7 +128,8 @@ class SmallBridge:
         elif word == "grow":
             ref = await self._post(said, MessageOut(rest.partition("|")[0].strip(), final=False))
             await self.go.wait()
-            await self.adapter.edit(said.address, ref, MessageOut(rest.replace("| ", "")))
+            grown = MessageOut(rest.replace("| ", ""), answers=said.keys[0])
+            await self.adapter.edit(said.address, ref, grown)
         elif word == "steps":
             await self._steps(said)
         elif word == "ask":
@@ -143,13 +144,15 @@ class SmallBridge:
         return "done"
 
     async def _post(self, said, message):
-        return await self.adapter.send(said.address, message, f"post-{next(self.numbers)}")
+        post = replace(message, answers=said.keys[0])
+        return await self.adapter.send(said.address, post, f"post-{next(self.numbers)}")
 
     async def _slowly(self, said, text) -> None:
         words = text.split()
         ref = await self._post(said, MessageOut("…", final=False))
         for count in range(1, len(words) + 1):
-            grown = MessageOut(" ".join(words[:count]), final=count == len(words))
+            text, final = " ".join(words[:count]), count == len(words)
+            grown = MessageOut(text, answers=said.keys[0], final=final)
             await self.adapter.edit(said.address, ref, grown)
             await asyncio.sleep(0.3)
 
@@ -163,7 +166,8 @@ class SmallBridge:
             Step("s2", "Run make", "failed", "exit status 2"),
         )
         text = "I look first.\n\nThat did not work."
-        await self.adapter.edit(said.address, ref, MessageOut(text, steps=steps))
+        done = MessageOut(text, steps=steps, answers=said.keys[0])
+        await self.adapter.edit(said.address, ref, done)
 
     async def _ask(self, said) -> None:
         name = f"d:{next(self.numbers)}"
@@ -172,12 +176,14 @@ class SmallBridge:
             Choice(f"{name}:deny", "Deny", "danger"),
             Choice(f"{name}:deny", "Deny and say why", form=(Field("reason", "What instead?"),)),
         )
-        card = MessageOut("**May I run this?**\n\n```bash\nmake\n```", choices, tone="decision")
+        text = "**May I run this?** Really\\-really\\.\n\n```bash\nmake \\.\n```"
+        card = MessageOut(text, choices, tone="decision")
         ref = await self._post(said, card)
         waiting = self.decisions[name] = asyncio.get_running_loop().create_future()
         action: ActionIn = await waiting
         said_why = "".join(text for _, texts in action.values for text in texts)
         verb = action.action.rpartition(":")[2]
-        over = replace(card, markdown=f"{card.markdown}\n\n**Over: {verb}**", choices=())
+        text = f"{card.markdown}\n\n**Over: {verb}**"
+        over = replace(card, markdown=text, choices=(), answers=said.keys[0])
         await self.adapter.edit(said.address, ref, over)
         await self._post(said, MessageOut(f"You said {verb} {said_why}".strip()))

@@ -79,8 +79,80 @@ async def test_decision_ends_it(bridge: SmallBridge) -> None:
     code, out, err = await piped(bridge, b"ask me\nsay later\n", "--conversation", "work")
     assert (code, out) == (3, "")
     assert "May I run this?" in err
+    assert "Really-really.\n" in err, "plain text needs no backslashes"
+    assert "make \\." in err, "code keeps its own"
     assert "bascule chat --conversation work" in err
+    assert "The 1 line that follows was not sent." in err
     assert bridge.texts == ["ask me"]
+
+
+async def test_lines_after_a_decision_are_counted(bridge: SmallBridge) -> None:
+    """Nothing is dropped without a word, however many lines there are."""
+    code, _, err = await piped(bridge, b"ask me\n" + b"say it\n\n" * 500)
+    assert code == 3
+    assert "The 500 lines that follow were not sent." in err
+
+
+async def test_a_writer_that_goes_on_is_not_waited_for(bridge: SmallBridge) -> None:
+    """A decision ends it, although the pipe is still open; what came so far is counted."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "adapters.console", "--socket", str(bridge.path),
+        stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    process.stdin.write(b"ask me\nsay one\nsay two\n")
+    async with asyncio.timeout(60):
+        err = await process.stderr.read()
+        assert await process.wait() == 3
+    assert b"At least 2 lines that follow were not sent." in err
+
+
+async def test_a_hint_says_where_else_to_answer(bridge: SmallBridge) -> None:
+    """A deployment that ends with the pipe names another way than coming back to it."""
+    code, _, err = await piped(bridge, b"ask me\n", "--hint", "Do it there.")
+    assert code == 3
+    assert "This waits for your decision. Do it there." in err
+    assert "bascule chat" not in err
+
+
+async def test_two_pipes_in_one_conversation(bridge: SmallBridge) -> None:
+    """Each prints what belongs to its own message, and nothing of the other's."""
+    first = asyncio.create_task(piped(bridge, b"grow a | b", "--conversation", "shared"))
+    while not bridge.texts:
+        await asyncio.sleep(0.02)
+    second = asyncio.create_task(piped(bridge, b"steps\nsay c", "--conversation", "shared"))
+    while len(bridge.texts) < 2:
+        await asyncio.sleep(0.02)
+    bridge.go.set()
+    assert await first == (0, "a b\n", "")
+    code, out, err = await second
+    assert (code, out) == (0, "I look first.\n\nThat did not work.\nc\n")
+    assert "Read notes.txt" in err
+
+
+async def test_an_empty_question_is_one(bridge: SmallBridge) -> None:
+    """`--ask ""` is a message like any other: the bridge says what is wrong with it."""
+    code, out, err = await piped(bridge, b"say never", "--ask", "")
+    assert (code, out) == (1, "")
+    assert "Cannot" in err
+    assert bridge.texts == [""]
+
+
+@pytest.mark.parametrize(
+    ("env", "told"),
+    [(b"BASCULE_HOME=x\xff", "not UTF-8 text"), (b"BASCULE_HOME=\n", "BASCULE_HOME: is empty")],
+)
+async def test_bad_env_file(tmp_path: Path, env: bytes, told: str) -> None:
+    """What is wrong with where the deployment is, is said in words."""
+    (tmp_path / ".env").write_bytes(env)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-P", "-m", "adapters.console", "--ask", "x",
+        cwd=tmp_path, stderr=asyncio.subprocess.PIPE, env={"PATH": "/usr/bin:/bin"},
+    )  # fmt: skip
+    async with asyncio.timeout(60):
+        _, err = await process.communicate()
+    assert process.returncode == 2
+    assert told in err.decode()
+    assert "Traceback" not in err.decode()
 
 
 async def test_broken_text_is_named(bridge: SmallBridge) -> None:
@@ -163,7 +235,8 @@ async def test_bridge_restarts_meanwhile(bridge: SmallBridge) -> None:
     said = bridge.received[0]
     await bridge.stop()
     await bridge.start()
-    await bridge.adapter.send(said.address, MessageOut("the answer"), "post-again")
+    answer = MessageOut("the answer", answers=said.keys[0])
+    await bridge.adapter.send(said.address, answer, "post-again")
     await bridge.adapter.react(said.address, said.keys[0], "done")
     code, out, err = await asking
     assert code == 0

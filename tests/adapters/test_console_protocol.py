@@ -74,6 +74,9 @@ async def test_line_too_long_is_skipped(harness: ConsoleHarness) -> None:
         ({"conversation": "x" * 65}, "name"),
         ({"type": "say", "key": "long-enough", "text": "x"}, "greeting"),
         ({"version": "one"}, "greeting"),
+        ({"since": 1e23}, "since"),
+        ({"since": 2**63}, "since"),
+        ({"since": -1}, "since"),
     ],
     ids=repr,
 )

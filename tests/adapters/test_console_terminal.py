@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import shutil
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from adapters.console.chat import Chat
+from adapters.console.protocol import Taken
 from adapters.contract import ActionIn, CommandIn, MessageOut
 
 sys.path.append(str(Path(__file__).parent))
@@ -239,3 +242,34 @@ async def test_text_can_do_nothing_to_the_terminal(bridge: SmallBridge, terminal
     assert "\nhello" in shown
     title = await terminal.tmux("display-message", "-p", "#{pane_title}")
     assert "taken over" not in title
+
+
+async def test_a_path_is_no_command(bridge: SmallBridge, terminal: Terminal) -> None:
+    """Only a word of letters is a command; a message may begin with a path."""
+    await terminal.says("/etc/passwd is a file, say what")
+    await terminal.says("!5 is a number")
+    await terminal.until(lambda _: len(bridge.texts) == 2, "two messages")
+    assert bridge.texts == ["/etc/passwd is a file, say what", "!5 is a number"]
+    assert not [one for one in bridge.received if isinstance(one, CommandIn)]
+
+
+@pytest.mark.parametrize("code", ["\x1b[31m", "\x1b[<1M", "\x1b[<0;1;2;3m"])
+async def test_colours_typed_in(bridge: SmallBridge, terminal: Terminal, code: str) -> None:
+    """An escape sequence that is pasted without brackets breaks nothing."""
+    await terminal.types(f"say {code}it")
+    await terminal.presses("Enter")
+    shown = await terminal.until(lambda _: bridge.texts, "a message")
+    assert "Traceback" not in shown
+    assert "Press ENTER" not in shown
+    assert bridge.texts == ["say it"]
+
+
+async def test_what_was_taken_is_not_kept(bridge: SmallBridge) -> None:
+    """A terminal that is open for weeks does not keep every prompt."""
+    _, terminal = os.openpty()
+    with os.fdopen(terminal, "w") as out:
+        chat = Chat(bridge.path, "main", bridge.root / "history", out)
+        assert chat.submit("say one")
+        [key] = chat._sent
+        chat._take(Taken(key=key))
+        assert chat._sent == {}

@@ -31,10 +31,15 @@ class Terminal:
     async def start(self, socket: Path, *arguments: str) -> None:
         """A first run; `again` is another one after it ended."""
         chat = [sys.executable, "-m", "adapters.console", "--socket", str(socket), *arguments]
-        command = shlex.join(["env", f"XDG_STATE_HOME={self.root}", *chat])
-        self.command = f"{command}; echo left with $?; cat"
-        await self.tmux("new-session", "-d", "-x", "80", "-y", "24", self.command)
+        await self.run(*chat)
         await self.sees("/help")
+
+    async def run(self, *words: str, **environ: str) -> None:
+        """Start any command, with these variables."""
+        environ = {"XDG_STATE_HOME": str(self.root), **environ}
+        settings = [f"{name}={value}" for name, value in environ.items()]
+        self.command = f"{shlex.join(['env', *settings, *words])}; echo left with $?; cat"
+        await self.tmux("new-session", "-d", "-x", "80", "-y", "24", self.command)
 
     async def again(self) -> None:
         await self.tmux("respawn-pane", "-k", self.command)

@@ -115,7 +115,7 @@ async def test_all_places_are_free_in_the_end(house):
 def test_a_finished_turn_leaves_nothing_open():
     """Every post of a turn that ended, however it ended, is final and shows no step that runs."""
     for outcome in ("completed", "failed", "interrupted", "refused", "over_budget", "timed_out"):
-        shown = TurnPresentation(500)
+        shown = TurnPresentation(500, 10**6)
         shown.apply(TextDelta("half"))
         shown.apply(TurnFinished(outcome, "", "It ended.", "Try."))
         posts: list[MessageOut] = [post for _, post in shown.posts()]

@@ -68,13 +68,15 @@ async def test_an_adapters_own_word(house):
 async def test_what_the_platform_refuses(house, wait):
     """A post that the platform refused shows with its remedy, until posts are taken again."""
     bridge = await house.start(**LISTEN)
-    house.platform.trouble = [NotAllowed("The bot may not write here.", remedy="Invite it.")]
+    refused = NotAllowed("The bot may not write here.", remedy="Invite it.")
+    house.platform.trouble = [refused] * 20
     await house.say("say hello")
     await house.quiet()
     status, body = await health(bridge)
     part = body["parts"]["adapter memory"]
     assert (status, part["state"]) == (200, "degraded")
     assert (part["detail"], part["remedy"]) == ("The bot may not write here.", "Invite it.")
+    house.platform.trouble.clear()
     await house.say("say again")
     await house.sees("again")
     await house.quiet()

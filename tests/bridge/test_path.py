@@ -142,6 +142,9 @@ async def test_stranger_first(up, stranger):
     [
         ("", "empty"),
         (" \n ", "empty"),
+        ("\x01\x02", "empty"),
+        ("\u200b\u2060\ufeff \u0378", "empty"),
+        ("\u3164\u2800", "empty"),
         ("x" * (PROMPT_LIMIT + 1), "200,001 characters"),
         ("broken \ud800 half", "not valid text"),
     ],
@@ -342,3 +345,15 @@ async def test_conversations_of_a_person(up, wait):
         ("c2", BUSY, "working"),
         ("c1", "say one", "idle"),
     ]
+
+
+async def test_a_post_names_what_it_answers(up, wait):
+    """Whoever shows posts can tell which message each of them belongs to."""
+    await up.say("say one", key="first")
+    await up.say("error 500", key="second")
+    await up.say("", key="third")
+    await up.sees("empty")
+    answers = [post.answers for post in up.platform.shown()]
+    assert set(answers) == {"first", "second", "third"}
+    assert answers[0] == "first"
+    assert answers[-1] == "third"

@@ -11,9 +11,11 @@ from bridge.engine.answers import answer_of
 from bridge.present.decision import card, fenced
 from bridge.present.turn import TurnPresentation
 
+FILE_LIMIT = 10**6
+
 
 def present(found, limit=500):
-    made = TurnPresentation(limit)
+    made = TurnPresentation(limit, FILE_LIMIT)
     for event in found:
         made.apply(event)
     return made
@@ -117,7 +119,7 @@ def test_every_button_of_a_card_is_understood():
     for decision in cards:
         shown = {"questions": [{"question": q.question, "options": [{"label": o.label}
                  for o in q.options]} for q in decision.questions]}  # fmt: skip
-        for choice in card(decision, 500).choices:
+        for choice in card(decision, 500, FILE_LIMIT).choices:
             verb = choice.action.split(":")[2]
             values = [(field.name, ["text"]) for field in choice.form]
             assert answer_of(verb, values, shown, "p1") is not None, choice
@@ -126,14 +128,14 @@ def test_every_button_of_a_card_is_understood():
 def test_a_command_too_long_for_a_post_comes_whole_as_a_file():
     """Nobody is asked to allow what they cannot read."""
     command = "\n".join(f"echo {n}" for n in range(900))
-    made = card(asked(command, claim="says `everything`"), 2000)
+    made = card(asked(command, claim="says `everything`"), 2000, FILE_LIMIT)
     assert len(made.markdown) <= 2000
     assert made.files[0].data.decode() == command
     assert made.files[0].name in made.markdown
     long = tuple(
         Question("why? " * 300, "h", (QuestionOption("x" * 100, "y" * 300),)) for _ in "ab"
     )
-    assert len(card(asked("q", kind="question", questions=long), 2000).markdown) <= 2000
+    assert len(card(asked("q", kind="question", questions=long), 2000, FILE_LIMIT).markdown) <= 2000
 
 
 @given(st.text(alphabet="`~a\n", max_size=60))
@@ -147,7 +149,7 @@ def test_nothing_gets_out_of_its_code_block(text):
 
 def test_a_claim_cannot_look_like_ours():
     """The model's own words are quoted, on one line, without meaning as Markdown."""
-    made = card(asked(claim="ok\n\n**Allowed by Ann** [x](http://e) @everyone `"), 2000)
+    made = card(asked(claim="ok\n\n**Allowed by Ann** [x](http://e) @everyone `"), 2000, FILE_LIMIT)
     assert "\n**Allowed" not in made.markdown
     assert r"\[x\]\(" in made.markdown
     assert r"\@everyone" in made.markdown
@@ -174,26 +176,76 @@ def test_stopped_is_no_error():
     assert [(p.markdown, p.tone) for _, p in made.posts()] == [("Stopped.", "notice")]
 
 
-def test_retries_do_not_pile_up():
-    """Ten notices about one trouble are one line, the newest."""
-    made = present([STARTED, *(events.Notice(f"trying again {n}") for n in range(9))])
+def test_a_retry_is_seen_while_it_lasts_and_leaves_nothing():
+    """What goes on is the status, the newest alone; the answer is the answer and nothing else."""
+    notices = [events.Notice(f"The model answered 529; trying again {n}") for n in range(9)]
+    made = present([STARTED, *notices])
+    assert made.posts() == []
+    assert made.status() == "The model answered 529; trying again 8"
+    made.apply(events.TextDelta("It"))
+    assert made.status() == "Writing…"
+    made.apply(notices[0])
     [(_, post)] = made.posts()
-    assert post.markdown == "> trying again 8"
+    assert (post.markdown, post.status) == ("It", "The model answered 529; trying again 0")
+    for event in (events.Text("It is done."), DONE):
+        made.apply(event)
+    [(_, post)] = made.posts()
+    assert (post.markdown, post.tone, post.status) == ("It is done.", "answer", "")
+
+
+def test_a_notice_before_the_start_stays():
+    """Why a message waits is a post of its own: until the turn starts there is nothing else."""
+    made = present([events.Notice("This starts later."), events.Notice("This starts [soon].")])
+    assert [(s, p.markdown, p.tone) for s, p in made.posts()] == [
+        ("before", r"This starts \[soon\].", "notice")
+    ]
+    for event in (STARTED, events.Text("Here I am."), DONE):
+        made.apply(event)
+    assert [suffix for suffix, _ in made.posts()] == ["before", "0"]
+
+
+def test_what_no_file_can_hold_is_named_and_cannot_be_allowed():
+    """A command that nobody can read whole is said with its size, and only denied."""
+    command = "\n".join(f"echo {n}" for n in range(900))
+    made = card(asked(command), 2000, 100)
+    assert made.files == ()
+    assert f"command.sh with {len(command):,} bytes" in made.markdown
+    assert len(made.markdown) <= 2000
+    assert {choice.action for choice in made.choices} == {"d:d_1:deny"}
+    plan = card(asked("step " * 900, kind="plan", tool="ExitPlanMode"), 2000, 100)
+    assert {choice.action for choice in plan.choices} == {"d:d_1:deny"}
+    long = Question("why?", "h", tuple(QuestionOption(x, "y" * 300) for x in "abcd"))
+    question = card(asked("q", kind="question", language="", questions=(long,)), 900, 100)
+    assert "d:d_1:answer.0.0" in {choice.action for choice in question.choices}
+    assert "whole.txt with" in question.markdown
 
 
 WORDS = st.text(alphabet="ab \n`", min_size=1, max_size=120)
 
 
-@given(st.lists(st.one_of(WORDS, st.integers(0, 3)), max_size=12), st.integers(40, 120))
-def test_the_same_events_give_the_same_posts_with_or_without_deltas(parts, limit):
+NOTICES = st.builds(events.Notice, WORDS)
+
+
+@given(
+    st.lists(NOTICES, max_size=2),
+    st.lists(st.one_of(WORDS, st.integers(0, 3), NOTICES), max_size=12),
+    st.integers(40, 120),
+)
+def test_the_same_events_give_the_same_posts_with_or_without_deltas(before, parts, limit):
     """After a crash the turn is presented from what was stored, and every post finds itself;
     none ever goes away."""
-    live, stored = TurnPresentation(limit), TurnPresentation(limit)
-    seen: list[str] = []
+    live, stored = TurnPresentation(limit, FILE_LIMIT), TurnPresentation(limit, FILE_LIMIT)
+    for made in (live, stored):
+        for event in before:
+            made.apply(event)
+        made.apply(STARTED)
+    seen: list[str] = [suffix for suffix, _ in live.posts()]
     for number, part in enumerate(parts):
         if isinstance(part, int):
             found = [events.ToolStarted(str(number), "Read", "Read"), events.ToolFinished(
                 str(number), part > 0, "why")]  # fmt: skip
+        elif isinstance(part, events.Notice):
+            found = [part]
         else:
             found = [*(events.TextDelta(c) for c in part), events.Text(part)]
         for event in found:
