@@ -10,7 +10,7 @@ import os
 import secrets
 import stat
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -142,6 +142,15 @@ class AgentSettings(BaseSettings):
             raise ValueError("has spaces, line breaks or characters that no key has")
         return value
 
+    @field_validator("bascule_home", mode="before")
+    @classmethod
+    def _some_place(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            if not value.strip():
+                raise ValueError("is empty; name a folder, or leave the setting out")
+            return Path(value).expanduser()
+        return value
+
     @field_validator("agent_egress", mode="after")
     @classmethod
     def _patterns(cls, value: str) -> str:
@@ -178,12 +187,19 @@ class AgentSettings(BaseSettings):
 
 
 def load() -> AgentSettings:
-    """The settings from the environment and `.env`. Raises `SettingsInvalid`."""
+    """The settings from the environment and `.env`. Raises `SettingsInvalid`.
+
+    Misspelt names are the `bascule` command's business, which knows those of all folders.
+    """
     try:
         return AgentSettings()
+    except UnicodeDecodeError:
+        raise SettingsInvalid(
+            ".env is not UTF-8 text; save it as UTF-8, or move it away."
+        ) from None
     except ValidationError as error:
         lines = [
-            f"{str(problem['loc'][0]).upper()}: {problem['msg']}"
+            f"{str(problem['loc'][0]).upper()}: {problem['msg'].removeprefix('Value error, ')}"
             for problem in error.errors(include_input=False, include_url=False)
         ]
         raise SettingsInvalid("\n".join(lines)) from None

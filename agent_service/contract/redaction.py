@@ -14,7 +14,7 @@ HIDDEN = "[hidden]"
 _NAME = re.compile(r"token|secret|authorization|passw|(^|_|-)(api)?keys?($|_|-)", re.I)
 _TEXT = re.compile(
     r"sk-ant-[\w-]{4,}|xox[a-z]-[\w-]{4,}|xapp-[\w-]{4,}|Bascule [\w.-]{20,}"
-    r"|(?<=://)[^/\s@]*:[^/\s@]*(?=@)"  # name and password in a URL
+    r"|(?<=://)[^/\s]+(?=@)"  # name and password in a URL
 )
 
 

@@ -27,11 +27,13 @@ ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 MODEL_LIMIT = 200
 """Characters of a model's name."""
 _INVISIBLE = {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs"}
+_BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+"""Letters and symbols that are drawn as nothing."""
 
 
 def says_nothing(text: str) -> bool:
     """Whether a person would see nothing of it: white space and invisible characters only."""
-    return all(unicodedata.category(c) in _INVISIBLE for c in text)
+    return all(c in _BLANK or unicodedata.category(c) in _INVISIBLE for c in text)
 
 
 STRICT: dict[str, Any] = {"extra": "forbid", "str_strip_whitespace": False}

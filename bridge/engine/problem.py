@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import unicodedata
 from dataclasses import replace
 
 from adapters.contract import MessageIn
-from agent_service.contract import PROMPT_LIMIT
-
-_UNSEEN = frozenset(("Cc", "Cf", "Cn", "Cs", "Zs", "Zl", "Zp"))
-"""Categories of characters that show nothing: control, format, unassigned, surrogate, spaces."""
-_BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0")
-"""Letters and symbols that are drawn as nothing."""
+from agent_service.contract import PROMPT_LIMIT, says_nothing
 
 
 def problem_with(said: MessageIn) -> tuple[MessageIn, str]:
@@ -36,15 +30,11 @@ def problem_with(said: MessageIn) -> tuple[MessageIn, str]:
             f"That message has {size:,} characters; {PROMPT_LIMIT:,} are the most the agent takes. "
             "Please shorten it, or send the long part as a file."
         )
-    if not _visible(said.text):
+    if says_nothing(said.text):
         if said.attachments:
             return said, "Files cannot be passed on to the agent yet. Please send text."
         return said, "That message is empty. Please write what the agent should do."
     return said, ""
-
-
-def _visible(text: str) -> bool:
-    return any(c not in _BLANK and unicodedata.category(c) not in _UNSEEN for c in text)
 
 
 def _repaired(text: str) -> str:
