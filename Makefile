@@ -29,6 +29,7 @@ demo: setup ## a terminal chat with the real CLI and a scripted model; no token 
 	@$(BIN)/bascule demo
 
 test: setup ## the tests, in under 8 minutes
+	@command -v tmux >/dev/null || { echo "The tests need tmux. Run: apt-get install tmux"; exit 1; }
 	@$(BIN)/python -m pytest -m "not full" -n 3 --dist loadfile
 
 test-full: setup ## the tests with the issues' full counts

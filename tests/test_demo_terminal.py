@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -17,8 +16,6 @@ sys.path.append(str(Path(__file__).parent / "adapters"))
 from tmux import Terminal
 
 from tests.deployment import BASCULE
-
-pytestmark = pytest.mark.skipif(not shutil.which("tmux"), reason="needs tmux")
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from adapters.console.protocol import CONVERSATION
 
 INTERACTIVE = "main"
 INTERRUPTED = 130
+TERMINAL_SECONDS = 1.0
 GONE = 129
 """The terminal itself went away: there is nobody to tell."""
 
@@ -56,10 +57,22 @@ def _interactive(socket: Path, conversation: str, history: Path) -> int:
     from adapters.console.chat import Chat
 
     async def run() -> None:
-        await Chat(socket, conversation, history, sys.stdout).run()
+        watching = asyncio.create_task(_leave_with_the_terminal())
+        try:
+            await Chat(socket, conversation, history, sys.stdout).run()
+        finally:
+            watching.cancel()
 
     asyncio.run(run())
     return OK
+
+
+async def _leave_with_the_terminal() -> None:
+    """A terminal that is gone is always readable and says nothing: without this, a chat that no
+    SIGHUP reaches would turn for ever."""
+    while os.isatty(sys.stdin.fileno()):
+        await asyncio.sleep(TERMINAL_SECONDS)
+    os._exit(GONE)  # nothing can be put right on it, and nobody is there to be told
 
 
 def _piped(socket: Path, conversation: str, ask: str | None, hint: str) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import shutil
 import sys
 from pathlib import Path
 
@@ -19,8 +18,6 @@ sys.path.append(str(Path(__file__).parent))
 
 from small_bridge import SmallBridge
 from tmux import Terminal
-
-pytestmark = pytest.mark.skipif(not shutil.which("tmux"), reason="needs tmux")
 
 
 @pytest.fixture
@@ -183,6 +180,22 @@ async def test_leaving_while_it_works(bridge: SmallBridge, terminal: Terminal) -
     await terminal.again()
     shown = await terminal.sees("› grow a b | c d", "\na b c d\n")
     assert shown.count("a b c d") == 1
+
+
+async def test_a_terminal_that_is_gone_takes_its_chat_with_it(bridge: SmallBridge) -> None:
+    """Where no signal tells, a terminal that was closed still ends the chat; it never spins on."""
+    ours, its = os.openpty()
+    words = (sys.executable, "-m", "adapters.console", "--socket", str(bridge.path))
+    chat = await asyncio.create_subprocess_exec(
+        *words, stdin=its, stdout=its, stderr=its, start_new_session=True
+    )
+    os.close(its)
+    shown = b""
+    while b"/help" not in shown:
+        shown += await asyncio.to_thread(os.read, ours, 4096)
+    os.close(ours)
+    async with asyncio.timeout(30):
+        assert await chat.wait() == 129
 
 
 async def test_resize(bridge: SmallBridge, terminal: Terminal) -> None:
