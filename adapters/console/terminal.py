@@ -70,7 +70,7 @@ def _interactive(socket: Path, conversation: str, history: Path) -> int:
 async def _leave_with_the_terminal() -> None:
     """A terminal that is gone is always readable and says nothing: without this, a chat that no
     SIGHUP reaches would turn for ever."""
-    while os.isatty(sys.stdin.fileno()):
+    while os.isatty(sys.stdin.fileno()):  # noqa: ASYNC110 - it raises no event
         await asyncio.sleep(TERMINAL_SECONDS)
     os._exit(GONE)  # nothing can be put right on it, and nobody is there to be told
 

@@ -1,8 +1,8 @@
 """How a person's words reach the CLI: as data that it does not act on.
 
-The CLI expands `@path` and `/command` in a prompt. In a list of text blocks whose last one is our
-own it does neither (observed). The last block is a `<system-reminder>` like the CLI's own, so
-that the model takes it for what it is; the same words inside a person's text are defused.
+The CLI expands `@path` and `/command` in the last text block of a prompt (observed). So that one is
+our own and has neither. It is a `<system-reminder>` like the CLI's own, so that the model takes it
+for what it is; the same words inside a person's text are defused.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ def plain(text: str) -> str:
 
 
 def _attribute(text: str) -> str:
-    return re.sub(r"[^\w .@-]", "", plain(text).replace("\n", " "))[:80]
+    # No @ in a name: the CLI would read the file that follows it, in the last block too.
+    words = plain(text).replace("\n", " ").replace("@", " at ")
+    return re.sub(r"[^\w .-]", "", words)[:80].strip()
 
 
 def content(request: TurnRequest) -> list[dict[str, Any]]:

@@ -167,10 +167,11 @@ async def _target(reader: asyncio.StreamReader) -> tuple[str, int]:
 
 
 async def _refuse(writer: asyncio.StreamWriter, why: str) -> None:
-    body = f"Bascule: {why}\n".encode()
+    # Many programs show the first line of a refused CONNECT, and none its body.
+    reason = f"Bascule: {why}".encode("ascii", "replace")
     writer.write(
-        b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain; charset=utf-8\r\n"
-        b"Connection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+        b"HTTP/1.1 403 %s\r\nContent-Type: text/plain; charset=utf-8\r\n"
+        b"Connection: close\r\nContent-Length: %d\r\n\r\n%s\n" % (reason, len(reason) + 1, reason)
     )
     await writer.drain()
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent_service.sandbox.calls import filter_program
-from agent_service.sandbox.limits import MIB, Limits
+from agent_service.sandbox.limits import HEADROOM, MIB, Limits
 
 MODEL_PORT = 9200
 """Where the box's own loopback leads to the broker."""
@@ -22,6 +22,8 @@ HOME = "/home/agent"
 CLI = "/opt/claude"
 TEMPORARY = {"/tmp": 1, HOME: 4, "/dev/shm": 4}  # noqa: S108 - the box's own
 """File systems in memory, and the part of the limit that each may take."""
+_SHELLS = "/etc/limits.sh"
+"""What every shell in the box reads first."""
 _FILTER = 9
 """The descriptor by which bubblewrap gets the filter of system calls."""
 
@@ -94,6 +96,7 @@ class Box:
         for name, text in (("passwd", _USERS), ("group", _GROUP), ("hosts", _HOSTS)):
             made = text.format(uid=self.uid, gid=self.gid, home=HOME)
             (self.folder / name).write_text(made)
+        (self.folder / "limits").write_text(f"ulimit -Su {self.limits.processes} 2>/dev/null\n")
         (self.folder / "calls").write_bytes(filter_program())
         keep = "|".join(shlex.quote(name) for name in allowed_names)
         self.script.write_text(
@@ -123,6 +126,14 @@ class Box:
             words += ["--ro-bind-try", path, path]
         for name in ("passwd", "group", "hosts"):
             words += ["--ro-bind", str(self.folder / name), f"/etc/{name}"]
+        words += [
+            "--ro-bind",
+            str(self.folder / "limits"),
+            _SHELLS,
+            "--setenv",
+            "BASH_ENV",
+            _SHELLS,
+        ]
         words += ["--proc", "/proc", "--dev", "/dev"]
         for path, part in TEMPORARY.items():
             # Without sizes, files in memory would be counted by nobody.
@@ -142,6 +153,8 @@ class Box:
             for port, path in forwards
         )
         # Processes are limited from in here: counted in the box's own user namespace, so that one
-        # session does not take those of another.
-        limited = f'ulimit -u {self.limits.processes}; {inside}exec {CLI} "$@"'
+        # session does not take those of another. The CLI's shells have less than it has itself:
+        # where they take all, it would crash, and nobody would know why.
+        most = self.limits.processes + HEADROOM
+        limited = f'ulimit -u {most}; {inside}exec {CLI} "$@"'
         return [*words, "/bin/bash", "-c", limited, "bash"]

@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 MIB = 1024 * 1024
+HEADROOM = 64
+"""Processes and threads that the CLI itself may start beyond the limit."""
+RESERVED = 4096
+"""MiB of data that the CLI reserves and does not use (2,400 were seen)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +34,13 @@ class Limits:
 
         That of processes is not among them: set out here, all sessions together would count.
         """
-        # Address space far above what the CLI's runtime reserves without using it.
+        # Far above what the CLI's runtime reserves without using it: it crashes where it cannot.
         return "\n".join(
             (
                 "ulimit -c 0",
                 f"ulimit -n {self.open_files}",
                 f"ulimit -f {self.file * 1024}",
-                f"ulimit -d {self.memory * 1024}",
+                f"ulimit -d {(self.memory + RESERVED) * 1024}",
                 f"ulimit -v {max(self.memory * 16, 128 * 1024) * 1024}",
             )
         )
