@@ -1,0 +1,134 @@
+"""Sessions that take all they can: they end with a reason, and nobody else notices."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from agent_service.sandbox.watchdog import disk_of
+from agent_service.testing import ScriptedMessages
+from tests.agent_service.agent import make_home
+from tests.isolation.ordinary import OrdinaryAgent
+
+PROMISED = 10
+"""Seconds in which a session that takes too much ends. The clock runs from before its start."""
+PATIENCE = 20
+"""What a busy machine may add in a test."""
+
+ENDED = {
+    "fork": "f() { f | f & }; f; sleep 60",
+    "processes": "for n in $(seq 500); do sleep 60 & done; sleep 60",
+    "threads": "python3 -c 'import threading, time; threading.stack_size(65536)\n"
+    "while True:\n"
+    " try: threading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n"
+    " except RuntimeError: time.sleep(60)'",
+    "memory": 'for n in 1 2 3 4; do python3 -c \'import time; x = b"x" * (300 << 20); '
+    "time.sleep(60)' & done; sleep 60",
+    "shared": "python3 -c 'import mmap, time; x = mmap.mmap(-1, 800 << 20)\n"
+    "for n in range(0, 800 << 20, 4096): x[n] = 1\ntime.sleep(60)'",
+    "tmp": "head -c 900M /dev/zero > /tmp/big; sleep 60",
+    "memory-folders": "for d in /tmp /dev/shm $HOME; do head -c 250M /dev/zero > $d/big; done; "
+    "sleep 60",
+    "deleted": 'python3 -c \'import time; f = open("/tmp/gone", "wb"); import os; '
+    'os.unlink("/tmp/gone"); f.write(b"x" * (400 << 20)); g = open("/dev/shm/x", "wb"); '
+    'f.write(b"x" * (300 << 20)); time.sleep(60)\'',
+    "disk": "head -c 400M /dev/zero > big; sleep 60",
+    "disk-files": "for n in $(seq 200); do head -c 1M /dev/zero > file-$n; done; sleep 60",
+    "disk-config": "head -c 150M /dev/zero > $CLAUDE_CONFIG_DIR/big; sleep 60",
+}
+"""Name and command. Each ends its session with the reason `over_limit`."""
+QUICK = {"fork", "tmp", "disk"}
+HELD = {
+    "one-file": ("ulimit -f; truncate -s 5G sparse; echo code $?", "code 1"),
+    "shm": ("head -c 300M /dev/zero > /dev/shm/big; echo code $?; rm /dev/shm/big", "code 1"),
+    "files": ("python3 -c 'import os\nfor n in range(9000): os.dup(0)'; echo code $?", "code 1"),
+    "memfd": ("python3 -c 'import os; os.memfd_create(\"x\")'; echo code $?", "code 1"),
+    "core": ("sh -c 'kill -SEGV $$'; ls core* /tmp/core*; echo code $?", "code 2"),
+}
+"""Name, command and what it says: the kernel holds it, and the session goes on."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def agent() -> AsyncIterator[OrdinaryAgent]:
+    """A service with small limits, and a neighbour with a live session."""
+    home = make_home(Path(tempfile.mkdtemp(prefix="bsc-")))
+    async with ScriptedMessages() as model:
+        made = OrdinaryAgent(
+            home, model, agent_memory_mib=640, agent_processes=160, agent_workspace_mib=96
+        )
+        await made.start()
+        await neighbour(made)
+        yield made
+        await made.stop()
+        await made.no_sessions()
+    shutil.rmtree(home, ignore_errors=True)
+
+
+async def neighbour(agent: OrdinaryAgent) -> None:
+    """Another person's turn, with a process of its own, while something goes on."""
+    turn = await agent.allow_all(
+        "run sh -c 'echo fine; true' | cat", conversation="c-near", workspace="near"
+    )
+    assert turn.last["outcome"] == "completed", (turn.events, agent.log.read_text()[-2000:])
+    assert "fine" in turn.text
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name if name in QUICK else pytest.param(name, marks=pytest.mark.full) for name in ENDED],
+)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_bomb_ends_its_own_session(agent: OrdinaryAgent, name: str) -> None:
+    """The turn ends in time and says why; meanwhile a neighbour's turn is answered, and the same
+    person's next one works."""
+    turn = await agent.turn(f"run {ENDED[name]}", conversation=name, workspace=name)
+    started = time.monotonic()
+    bombing = asyncio.create_task(agent.decided(turn, "allow"))
+    await neighbour(agent)
+    turn = await bombing
+    assert (turn.last["outcome"], turn.last["reason"]) == ("failed", "over_limit"), turn.events
+    assert "allowed" in turn.last["message"]
+    assert turn.last["remedy"]
+    assert time.monotonic() - started < PROMISED + PATIENCE
+    assert (await agent.caller.call("GET", "/readyz"))[0] == 200
+    if not name.startswith("disk"):
+        assert (await agent.turn("say again", conversation=name, workspace=name)).text == "again"
+
+
+@pytest.mark.parametrize("name", HELD)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_the_kernel_holds_it(agent: OrdinaryAgent, name: str) -> None:
+    """A single process over its limit fails by itself; the session goes on."""
+    command, said = HELD[name]
+    turn = await agent.allow_all(f"run {command}", conversation="held", workspace="held")
+    assert turn.last["outcome"] == "completed", turn.events
+    assert said in turn.text
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_busy_processor_is_shared(agent: OrdinaryAgent) -> None:
+    """Sessions that compute are nice to others: a neighbour is answered, and a stop ends them."""
+    burn = "for n in 1 2 3 4 5 6; do sh -c 'while :; do :; done' & done; sleep 60"
+    turn = await agent.turn(f"run {burn}", conversation="burn", workspace="burn")
+    burning = asyncio.create_task(agent.decided(turn, "allow"))
+    await neighbour(agent)
+    status, answer = await agent.caller.call("POST", f"/v1/turns/{turn.id}/interrupt", {"by": "p1"})
+    assert status == 200, answer
+    assert (await burning).last["outcome"] == "interrupted"
+
+
+def test_too_many_files_are_counted_no_further(place: Path) -> None:
+    """A filler of names costs the one who counts no more than the limit."""
+    for number in range(300):
+        (place / str(number)).mkdir()
+        (place / str(number) / "x").touch()
+    size, entries = disk_of([place], 100)
+    assert entries > 100
+    assert size >= 0
