@@ -121,7 +121,7 @@ class BridgeHost:
         key = f"{event.address.platform}:message:{event.key}"
         row = con.execute(
             sa.select(message)
-            .join(seen, seen.c.message == message.c.id)
+            .join(seen, seen.c.turn_id == message.c.turn_id)
             .where(seen.c.key == key, message.c.status == "queued")
         ).first()
         if row is None:

@@ -93,6 +93,11 @@ def update(db: sa.Connection, conversation: str, /, **values: Any) -> None:
     db.execute(_UPDATE, {"it": conversation, **values})
 
 
+def in_doubt(db: sa.Connection, conversation: str) -> None:
+    """A turn of it begins: from now on something may lie unresolved in its session."""
+    update(db, conversation, unsettled=DOUBT, started=True)
+
+
 def counts(
     db: sa.Connection, conversation: str
 ) -> tuple[int, Literal["queued", "running", "waiting"] | None]:

@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import sqlalchemy as sa
 
@@ -57,8 +57,14 @@ def _turn(row: sa.Row[Any]) -> StoredTurn:
     )
 
 
-def put(db: sa.Connection, turn_id: str, conversation: str, body: dict[str, Any]) -> bool:
-    """Store a turn as queued. False where the same one was stored before.
+def put(
+    db: sa.Connection,
+    turn_id: str,
+    conversation: str,
+    body: dict[str, Any],
+    state: Literal["queued", "running"] = "queued",
+) -> bool:
+    """Store a turn, queued or begun at once. False where the same one was stored before.
 
     Raises `Conflict` where the id stands for another body.
     """
@@ -73,6 +79,7 @@ def put(db: sa.Connection, turn_id: str, conversation: str, body: dict[str, Any]
                 field="turn_id",
             )
         return False
+    now = time.time()
     db.execute(
         _INSERT,
         {
@@ -81,10 +88,13 @@ def put(db: sa.Connection, turn_id: str, conversation: str, body: dict[str, Any]
             "conversation": conversation,
             "body": text,
             "body_sha256": digest,
-            "state": "queued",
-            "created_at": time.time(),
+            "state": state,
+            "created_at": now,
         },
     )
+    if state == "running":
+        shown = {"turn_id": turn_id, "conversation": conversation, "state": state, "at": now}
+        db.execute(_FEED, shown)
     return True
 
 

@@ -151,7 +151,7 @@ class TurnDriver:
         turns.move(db, turn.id, "running", decision=turn.decision)
         conversation = conversations.find(db, turn.conversation)
         if turn.decision is None:
-            conversations.update(db, turn.conversation, unsettled=DOUBT, started=True)
+            conversations.in_doubt(db, turn.conversation)
         return turn, conversation
 
     @staticmethod

@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from typing import Literal
 
 import sqlalchemy as sa
 import structlog
@@ -18,6 +19,7 @@ from agent_service.contract.turns import ConversationView, TurnRequest, TurnView
 from agent_service.store import conversations, decisions, turns, workspaces
 from agent_service.store.database import Database, StoreError, StoreFull
 from agent_service.store.decisions import StoredDecision
+from agent_service.store.turns import StoredTurn
 from agent_service.turns.driver import Begun, Control, TurnDriver
 from agent_service.turns.ends import LOST, REVOKED, Ends
 from agent_service.turns.log import TurnLog
@@ -128,11 +130,16 @@ class TurnRunner:
 
         def store(db: sa.Connection) -> tuple[bool, TurnView, Begun | None]:
             self._admit(db, request.workspace)
-            conversations.ensure(db, conversation, request.workspace)
-            if not turns.put(db, turn_id, conversation, asdict(request)):
+            before = conversations.ensure(db, conversation, request.workspace)
+            body = asdict(request)
+            state: Literal["queued", "running"] = "running" if at_once else "queued"
+            if not turns.put(db, turn_id, conversation, body, state):
                 return False, turns.view(db, turn_id), None
-            begun = self._driver.begin(db, turn_id) if at_once else None
-            return True, TurnView(turn_id, conversation, "running" if begun else "queued", 0), begun
+            begun = None
+            if at_once:
+                conversations.in_doubt(db, conversation)
+                begun = (StoredTurn(turn_id, conversation, body, state, None, "", None), before)
+            return True, TurnView(turn_id, conversation, state, 0), begun
 
         try:
             new, view, begun = await self._database.tx(store)

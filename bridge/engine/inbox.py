@@ -40,15 +40,16 @@ class Inbox:
         """(new, job, behind): stored unless any of its keys was seen; with `claim`, taken at once
         if nobody handles the conversation; `behind` says that something is before it."""
         sender = access.meet(con, self._db, said.sender)
-        if not self._unseen(con, said):
+        turn_id = access.mint("t")
+        keys = [message_key(said, key) for key in said.keys]
+        if not remember(con, self._db, keys, turn_id):
             return False, None, False
         owner = sender.id if sender is not None and not access.refusal(sender) else None
         row = places.open_or_create(
             con, self._db, said.address, owner=owner, title=said.text, arriving=1
         )
         takes = claim and row.idle and row.pending == 1
-        agent, turn_id = row.agent_conversation, access.mint("t")
-        private, request = False, None
+        agent, private, request = row.agent_conversation, False, None
         if takes:
             problem, private, request = self._judged(said, row, agent, sender, problem)
         made: int = con.execute(
@@ -66,16 +67,11 @@ class Inbox:
                 "state": _state(problem, private),
             },
         ).scalar_one()
-        keys = [message_key(said, key) for key in said.keys]
-        con.execute(_NAME_KEYS, {"made": made, "its_keys": keys})
         if not takes:
             return True, None, row.pending > 1
         lease = Lease(row.id, self._claim(con, row.id))
         at = places.address_of(row)
         return True, Job(lease, made, turn_id, at, said, request or {}, problem, private), False
-
-    def _unseen(self, con: sa.Connection, said: MessageIn) -> bool:
-        return remember(con, self._db, [message_key(said, key) for key in said.keys])
 
     def _claim(self, con: sa.Connection, conversation_id: str) -> int:
         fence: int = con.execute(
@@ -293,11 +289,6 @@ def _claim(db: Database) -> ReturningUpdate[int]:
     )
 
 
-_NAME_KEYS = (
-    seen.update()
-    .where(seen.c.key.in_(sa.bindparam("its_keys", expanding=True)))
-    .values(message=sa.bindparam("made"))
-)
 _NEXT = (
     sa.select(message)
     .where(message.c.conversation == sa.bindparam("it"), is_open)
@@ -315,11 +306,11 @@ def _state(problem: str, private: bool) -> dict[str, Any]:
     return {"problem": problem, "private": private} if problem else {}
 
 
-def remember(con: sa.Connection, db: Database, keys: Sequence[str]) -> bool:
-    """Whether none of the keys was there before; they all are now."""
+def remember(con: sa.Connection, db: Database, keys: Sequence[str], turn_id: str = "") -> bool:
+    """Whether none of the keys was there before; they all are now. `turn_id` is the message's."""
     new = True
     for key in sorted(set(keys)):
-        new &= con.execute(db.prepared(_remember), {"key": key}).rowcount > 0
+        new &= con.execute(db.prepared(_remember), {"key": key, "turn_id": turn_id}).rowcount > 0
     return new
 
 

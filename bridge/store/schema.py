@@ -100,7 +100,8 @@ seen = sa.Table(
     "seen",
     metadata,
     sa.Column("key", sa.Text, primary_key=True),
-    sa.Column("message", Id),
+    # Of the message that came with it; empty for buttons and commands.
+    sa.Column("turn_id", sa.Text, nullable=False, server_default=""),
     sa.Column("at", sa.Double, nullable=False),
 )
 sa.Index("seen_at", seen.c.at)

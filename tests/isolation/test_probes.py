@@ -11,6 +11,10 @@ from tests.isolation.ordinary import IS_ROOT
 from tests.isolation.probe import Probe
 from tests.isolation.world import PROBES, World, address
 
+pytestmark = [
+    pytest.mark.full,
+    pytest.mark.timeout(900),  # the first test of a world waits until all its probes were tried
+]
 BITING = [probe for probe in PROBES if not probe.nowhere]
 HERE = {"": True, "root": IS_ROOT, "network": bool(address())}
 

@@ -60,7 +60,7 @@ def upgrade() -> None:
     op.create_table(
         "seen",
         sa.Column("key", sa.Text(), nullable=False),
-        sa.Column("message", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("turn_id", sa.Text(), server_default="", nullable=False),
         sa.Column("at", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("key"),
     )
