@@ -187,8 +187,8 @@ def _known(con: sa.Connection, channel: str) -> tuple[str, str]:
 
 
 @asynccontextmanager
-async def running_house() -> AsyncIterator[House]:
-    """Everything up; everything gone afterwards."""
+async def running_house(**settings: str) -> AsyncIterator[House]:
+    """Everything up, the agent service with these settings; everything gone afterwards."""
     home = Path(tempfile.mkdtemp(prefix="bench-"))
     processes: list[asyncio.subprocess.Process] = []
     try:
@@ -205,6 +205,7 @@ async def running_house() -> AsyncIterator[House]:
             "AGENT_UPSTREAM_URL": url,
             "AGENT_API_KEY": "bench",
             "LOG_LEVEL": "warning",
+            **settings,
         }
         processes.append(
             await asyncio.create_subprocess_exec(

@@ -19,7 +19,11 @@ async def measure(warm_pairs: int, new_pairs: int) -> list[Ratio]:
         work = Path(folder) / "work"
         async with running_house() as house:
             warm, memory = await _warm(house, work, warm_pairs)
-            return [warm, *await _starts(house, work, new_pairs), memory]
+            starts = await _starts(house, work, new_pairs)
+        async with running_house(AGENT_SANDBOX="off") as house:
+            bare_of_it, _ = await _warm(house, work, warm_pairs)
+            bare_of_it.name += ", AGENT_SANDBOX=off"
+        return [warm, bare_of_it, *starts, memory]
 
 
 async def _warm(house: House, work: Path, pairs: int) -> tuple[Ratio, Ratio]:
