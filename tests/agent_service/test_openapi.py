@@ -133,7 +133,6 @@ async def test_the_service_does_what_its_document_says(door: ScriptedAgent) -> N
 
 
 @pytest.mark.full
-@pytest.mark.timeout(1800)
 @pytest.mark.timeout(1200)
 async def test_the_service_does_what_its_document_says_at_length(door: ScriptedAgent) -> None:
     """The same with many more calls."""
