@@ -63,10 +63,8 @@ def test_the_last_block_is_always_ours(prompt: str, name: str, quoted: str) -> N
     assert not opens_a_tag(first.removeprefix("<quoted author=").removesuffix("</quoted>"))
     assert last.startswith("<system-reminder>")
     assert last.endswith("</system-reminder>")
-    assert last.lower().count("system-reminder") == 2 + name.lower().count("system-reminder")
-    assert not opens_a_tag(
-        last.removeprefix("<system-reminder>").replace("<quoted> tags", "")[:-18]
-    )
+    inside = last.removeprefix("<system-reminder>").removesuffix("</system-reminder>")
+    assert not opens_a_tag(inside.replace("<quoted> tags", ""))
     assert '"' not in first.split("\n")[0].removeprefix('<quoted author="').removesuffix('">')
 
 
