@@ -25,6 +25,7 @@ from agent_service.credentials.probe import ModelProbe
 from agent_service.credentials.revoke import Revoker
 from agent_service.credentials.sign_in import SignIns
 from agent_service.credentials.vault import Vault
+from agent_service.egress.proxy import Network
 from agent_service.http.app import AUDIENCE, make_app
 from agent_service.http.credentials import CredentialHandlers
 from agent_service.http.routes import ADMIN, BRIDGE
@@ -62,9 +63,16 @@ class StartFailed(Exception):
 class AgentService:
     """One agent service. `start`, then `stop`; a stopped one is not started again."""
 
-    def __init__(self, settings: AgentSettings, sessions: SessionFactory | None = None) -> None:
-        """`sessions` replaces the real CLI; the scripted service uses it."""
+    def __init__(
+        self,
+        settings: AgentSettings,
+        sessions: SessionFactory | None = None,
+        network: Network | None = None,
+    ) -> None:
+        """`sessions` replaces the real CLI; the scripted service uses it. `network` replaces the
+        world that agents may reach."""
         self._settings = settings
+        self._network = network or Network()
         self._sessions = sessions
         self._database = Database(settings.database)
         self._ready = False
@@ -171,7 +179,7 @@ class AgentService:
 
     def _claude(self, workspaces: Workspaces, broker: Broker) -> ClaudeSessions:
         try:
-            return make_sessions(self._settings, workspaces, broker)
+            return make_sessions(self._settings, workspaces, broker, self._network)
         except SandboxImpossible as error:
             raise StartFailed(
                 f"The sandbox does not work here: {error}",

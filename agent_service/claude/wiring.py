@@ -13,7 +13,7 @@ from agent_service.claude.options import bundled_cli
 from agent_service.claude.sessions import ClaudeSessions
 from agent_service.credentials.keyring import Keyring
 from agent_service.egress.allow import AllowList
-from agent_service.egress.proxy import Attempt
+from agent_service.egress.proxy import Attempt, Network
 from agent_service.sandbox.launch import check_cli
 from agent_service.sandbox.launcher import House, Launcher
 from agent_service.sandbox.limits import Limits
@@ -38,7 +38,7 @@ def make_broker(
 
 
 def make_sessions(
-    settings: AgentSettings, workspaces: Workspaces, broker: Broker
+    settings: AgentSettings, workspaces: Workspaces, broker: Broker, network: Network
 ) -> ClaudeSessions:
     """The factory of real sessions. What an earlier service left is ended and removed.
 
@@ -63,6 +63,7 @@ def make_sessions(
         cap_usd=settings.agent_session_usd,
         allowed=lambda _workspace: allowed,
         attempted=_told,
+        network=network,
     )
     launcher = Launcher(house, broker)
     launcher.clean()

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
@@ -49,6 +49,16 @@ async def resolve(host: str, port: int) -> Sequence[str]:
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
+@dataclass(frozen=True, slots=True)
+class Network:
+    """The world beyond, as the proxies see it. Tests put a stand-in on loopback in its place."""
+
+    resolve: Resolve = resolve
+    public: Callable[[str], bool] = is_public
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """For the sessions: where they find more authorities to trust."""
+
+
 class Refused(Exception):
     """The text is for whoever asked, and for the audit log."""
 
@@ -62,17 +72,14 @@ class EgressProxy:
         path: Path,
         allowed: Callable[[], AllowList],
         attempted: Callable[[Attempt], None],
-        *,
-        resolve: Resolve = resolve,
-        public: Callable[[str], bool] = is_public,
+        network: Network,
     ) -> None:
         """`allowed` is asked at every connection, so that a change acts at once."""
         self._session = session
         self.path = path
         self._allowed = allowed
         self._attempted = attempted
-        self._resolve = resolve
-        self._public = public
+        self._network = network
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -131,10 +138,10 @@ class EgressProxy:
             raise Refused(f"{host}:{port} is not on the list of allowed hosts.")
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                addresses = await self._resolve(host, port)
+                addresses = await self._network.resolve(host, port)
         except (OSError, TimeoutError):
             raise Refused(f"{host} has no address.") from None
-        public = [address for address in addresses if self._public(address)]
+        public = [address for address in addresses if self._network.public(address)]
         if not public:
             raise Refused(f"{host} leads to an address that is not public.")
         for address in public:

@@ -16,7 +16,7 @@ import psutil
 from agent_service.broker.broker import Broker, Gate
 from agent_service.broker.tokens import Grant
 from agent_service.egress.allow import AllowList
-from agent_service.egress.proxy import Attempt, EgressProxy
+from agent_service.egress.proxy import Attempt, EgressProxy, Network
 from agent_service.sandbox import launch
 from agent_service.sandbox.box import Box
 from agent_service.sandbox.limits import Limits
@@ -43,6 +43,7 @@ class House:
     """The hosts that a workspace may reach, as they are now."""
     attempted: Callable[[str, Attempt], None]
     """Hears of every connection of a workspace beyond the model."""
+    network: Network
 
 
 class Launch:
@@ -121,6 +122,7 @@ class Launcher:
         gate = await self._broker.open(grant, socket)
         own = {
             **own,
+            **house.network.environment,
             "ANTHROPIC_AUTH_TOKEN": gate.token.secret,
             launch.MARK: str(house.home),
             mark[0]: mark[1],
@@ -140,6 +142,7 @@ class Launcher:
             folder / "egress.sock",
             lambda: house.allowed(workspace.id),
             lambda attempt: house.attempted(workspace.id, attempt),
+            house.network,
         )
         await proxy.open()
         box = Box(

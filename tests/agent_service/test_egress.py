@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from agent_service.egress.addresses import is_public
 from agent_service.egress.allow import AllowList, HostPattern, PatternInvalid, normal
-from agent_service.egress.proxy import Attempt, EgressProxy
+from agent_service.egress.proxy import Attempt, EgressProxy, Network
 
 
 class Net:
@@ -34,8 +34,7 @@ class Net:
             folder / "egress.sock",
             lambda: AllowList(text.format(port=self.port) for text in self.allow),
             self.attempts.append,
-            resolve=self.resolve,
-            public=lambda address: address == "127.0.0.2" or is_public(address),
+            Network(self.resolve, lambda address: address == "127.0.0.2" or is_public(address)),
         )
 
     async def resolve(self, host: str, port: int) -> list[str]:
