@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import stat
+import time
 from collections.abc import Callable
 
 import structlog
@@ -18,6 +19,7 @@ from agent_service.broker.prices import PricesInvalid
 from agent_service.claude.options import bundled_cli
 from agent_service.claude.sessions import ClaudeSessions
 from agent_service.claude.wiring import make_broker, make_sessions
+from agent_service.contract.policy import Ceiling
 from agent_service.contract.signing import Verifier
 from agent_service.credentials.keyring import Keyring
 from agent_service.credentials.login import ClaudeLogin, PlainCli
@@ -29,12 +31,14 @@ from agent_service.egress.proxy import Network
 from agent_service.http.app import AUDIENCE, make_app
 from agent_service.http.credentials import CredentialHandlers
 from agent_service.http.routes import ADMIN, BRIDGE
+from agent_service.policy.policies import Policies
 from agent_service.sandbox.launch import LaunchImpossible
 from agent_service.sandbox.probe import SandboxImpossible
 from agent_service.settings import AgentSettings, read_keys, read_or_make_keys
 from agent_service.store.database import Database
 from agent_service.turns.driver import TurnDriver
 from agent_service.turns.ends import Ends
+from agent_service.turns.interruptions import Interruptions
 from agent_service.turns.openings import Openings
 from agent_service.turns.pool import SessionPool
 from agent_service.turns.port import SessionFactory
@@ -68,9 +72,11 @@ class AgentService:
         settings: AgentSettings,
         sessions: SessionFactory | None = None,
         network: Network | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """`sessions` replaces the real CLI; the scripted service uses it. `network` replaces the
-        world that agents may reach."""
+        world that agents may reach, `clock` the time by which decisions expire."""
+        self._clock = clock
         self._settings = settings
         self._network = network or Network()
         self._sessions = sessions
@@ -111,28 +117,45 @@ class AgentService:
             max_live=settings.agent_max_sessions,
             idle_seconds=settings.agent_idle_minutes * 60,
         )
-        openings = Openings(
+        policies = Policies(
             self._database,
-            pool,
-            workspaces,
             default_mode=settings.agent_mode,
-            default_model=settings.agent_model,
+            ceiling=self._ceiling(),
         )
-        ends = Ends()
+        openings = Openings(
+            self._database, pool, workspaces, policies, default_model=settings.agent_model
+        )
+        ends, patience = Ends(), settings.agent_decision_hours * 3600
+        interruptions = Interruptions(
+            self._database, ends, decision_seconds=patience, clock=self._clock
+        )
         driver = TurnDriver(
             self._database,
             pool,
             openings,
             ends,
-            decision_seconds=settings.agent_decision_hours * 3600,
+            interruptions,
+            decision_seconds=patience,
+            clock=self._clock,
         )
         # Without a sandbox nothing keeps two people apart.
         alone = self._sessions is None and settings.agent_sandbox == "off"
-        self._runner = TurnRunner(self._database, pool, openings, driver, ends, one_workspace=alone)
+        self._runner = TurnRunner(
+            self._database,
+            pool,
+            openings,
+            driver,
+            ends,
+            interruptions,
+            one_workspace=alone,
+            clock=self._clock,
+        )
         credentials = await self._credentials(keyring, Stops(self._broker, self._runner))
         await self._runner.start()
         verifier = Verifier(AUDIENCE, keys)
-        app = make_app(self._database, self._runner, credentials, verifier, lambda: self._ready)
+        app = make_app(
+            self._database, self._runner, policies, credentials, verifier, lambda: self._ready
+        )
         self._app_runner = web.AppRunner(
             app, access_log=None, shutdown_timeout=1, handler_cancellation=True
         )
@@ -152,6 +175,22 @@ class AgentService:
                 hint="The service runs as root. Run it as an ordinary user: limits on processes "
                 "do not hold for root.",
             )
+
+    def _ceiling(self) -> Ceiling:
+        """Raises `StartFailed` where bypassPermissions could not be kept in bounds."""
+        settings = self._settings
+        if settings.agent_mode_ceiling == "bypassPermissions" and self._sessions is None:
+            if settings.agent_sandbox == "off":
+                raise StartFailed(
+                    "AGENT_MODE_CEILING=bypassPermissions needs the sandbox.",
+                    remedy="Set AGENT_SANDBOX=required, or another ceiling.",
+                )
+            if os.geteuid() == 0:
+                raise StartFailed(
+                    "AGENT_MODE_CEILING=bypassPermissions is refused to root by the Claude CLI.",
+                    remedy="Run Bascule as an ordinary user, or set another ceiling.",
+                )
+        return settings.agent_mode_ceiling
 
     def _make_run_folder(self) -> None:
         folder = self._settings.socket.parent

@@ -10,12 +10,15 @@ import os
 import secrets
 import stat
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from agent_service.contract.policy import Ceiling
+from agent_service.contract.turns import Mode
 from agent_service.egress.allow import AllowList
+from agent_service.policy.effective import within
 
 
 def listed(text: str) -> list[str]:
@@ -64,8 +67,13 @@ class AgentSettings(BaseSettings):
     agent_model: str | None = Field(
         default=None, description="Model where nobody chose one. Default: the CLI's own."
     )
-    agent_mode: Literal["default", "acceptEdits", "plan", "dontAsk"] = Field(
+    agent_mode: Mode = Field(
         default="default", description="Permission mode where nobody chose one."
+    )
+    agent_mode_ceiling: Ceiling = Field(
+        default="acceptEdits",
+        description="The laxest permission mode that anybody can choose. bypassPermissions asks "
+        "nothing; it needs the sandbox and an ordinary user.",
     )
     agent_decision_hours: float = Field(
         default=24, gt=0, le=24 * 30, description="Hours after which a decision expires as denied."
@@ -157,6 +165,12 @@ class AgentSettings(BaseSettings):
         AllowList(listed(value))
         return value
 
+    @model_validator(mode="after")
+    def _under_the_ceiling(self) -> Self:
+        if not within(self.agent_mode, self.agent_mode_ceiling):
+            raise ValueError(f"AGENT_MODE is above AGENT_MODE_CEILING ({self.agent_mode_ceiling})")
+        return self
+
     @property
     def home(self) -> Path:
         return self.bascule_home.absolute()
@@ -199,10 +213,14 @@ def load() -> AgentSettings:
         ) from None
     except ValidationError as error:
         lines = [
-            f"{str(problem['loc'][0]).upper()}: {problem['msg'].removeprefix('Value error, ')}"
+            f"{_name(problem['loc'])}{problem['msg'].removeprefix('Value error, ')}"
             for problem in error.errors(include_input=False, include_url=False)
         ]
         raise SettingsInvalid("\n".join(lines)) from None
+
+
+def _name(loc: tuple[int | str, ...]) -> str:
+    return f"{str(loc[0]).upper()}: " if loc else ""
 
 
 def read_or_make_keys(path: Path, title: str) -> list[str]:

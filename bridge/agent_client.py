@@ -127,6 +127,11 @@ class AgentClient:
         data = await self._call("POST", path, asdict(answer), turn_id)
         return DecisionView(**_known(DecisionView, data))
 
+    async def set_deciders(self, workspace: str, people: tuple[str, ...], by: str) -> None:
+        """From now on the answers of these people count there, and of nobody else."""
+        body = {"people": people, "by": by}
+        await self._call("PUT", f"/v1/workspaces/{workspace}/deciders", body)
+
     async def warm(self, conversation: str, workspace: str) -> None:
         """A message will probably come: get ready."""
         await self._call("POST", f"/v1/conversations/{conversation}/warm", {"workspace": workspace})

@@ -22,6 +22,7 @@ from bridge.host import BridgeHost
 from bridge.http_api import health
 from bridge.http_api.health import Part
 from bridge.people.access import mint
+from bridge.people.deciders import Deciders
 from bridge.present.turn import TurnPresentation
 from bridge.settings import BridgeSettings, SettingsInvalid, read_signing_keys
 from bridge.store.dialects import database_at
@@ -75,11 +76,13 @@ class Bridge:
         self._ending = False
         inbox = Inbox(self.db, mint("n"), settings.adapters, settings.bridge_turn_seconds)
         patience = settings.bridge_agent_patience_seconds
+        deciders = Deciders(self.db, self.client)
         self._workers = Workers(
             self.db,
             inbox,
             self.client,
             self.adapters,
+            deciders,
             present=present or TurnPresentation,
             lines=self._lines,
             report=self._heard,
@@ -91,6 +94,7 @@ class Bridge:
             self.client,
             self._workers,
             self.adapters,
+            deciders,
             report=self._heard,
             patience=patience,
         )

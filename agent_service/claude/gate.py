@@ -10,14 +10,15 @@ from claude_agent_sdk import (
     HookContext,
     PermissionResultAllow,
     PermissionResultDeny,
+    PermissionUpdate,
     ToolPermissionContext,
 )
 from claude_agent_sdk.types import HookInput, HookJSONOutput
 
 from agent_service.claude.calls import MessageCalls
-from agent_service.contract.turns import Mode
-from agent_service.policy.asks import will_ask
+from agent_service.policy.asks import EDITS, why_it_asks
 from agent_service.policy.canonical import input_sha256, target_sha256
+from agent_service.policy.effective import Effective
 from agent_service.turns.port import Release
 from agent_service.workspaces.directory import Workspace
 
@@ -33,6 +34,9 @@ MAIN_SESSION = (
 )
 AGAIN = "This call needs a person's answer. Make exactly the same call again, alone."
 OVER = "This call is not let go: its turn was stopped, or it was let go before."
+PLANNING = (
+    "You are in plan mode: nothing is changed before the plan is approved. Present your plan."
+)
 CHANGED = (
     "The call, or the file it changes, is not what the person was shown, so it was not run. "
     "Look again and make the call anew."
@@ -47,18 +51,18 @@ def _decision(verdict: str, reason: str = "") -> HookJSONOutput:
 
 
 class Gate:
-    """Decides for one session. `mode` follows the session's mode."""
+    """Decides for one session. `policy` follows what holds for the session."""
 
     def __init__(
         self,
         workspace: Workspace,
-        mode: Mode,
+        policy: Effective,
         calls: MessageCalls,
         release: Release | None,
         settled: Callable[[], Awaitable[None]],
     ) -> None:
         """`settled` is called once the unresolved call of a resumed session was answered."""
-        self.mode: Mode = mode
+        self.policy = policy
         self._workdir = workspace.work
         self._plans = workspace.config / "plans"
         self._calls = calls
@@ -68,7 +72,16 @@ class Gate:
 
     def _asks(self, tool: str, tool_input: dict[str, Any]) -> bool:
         asked_before = input_sha256(tool, tool_input) in self._must_ask
-        return asked_before or will_ask(tool, tool_input, self.mode, self._workdir, self._plans)
+        return asked_before or bool(self.why(tool, tool_input))
+
+    def why(self, tool: str, tool_input: dict[str, Any]) -> str:
+        """Why a call asks, in words for people; empty where it seems not to."""
+        return why_it_asks(tool, tool_input, self.policy, self._workdir, self._plans)
+
+    @property
+    def holds_release(self) -> bool:
+        """A call lies unresolved that was not asked for yet."""
+        return self._release is not None
 
     def forget_release(self) -> None:
         """Nothing lies unresolved any more: whatever asks from here on is new."""
@@ -82,6 +95,8 @@ class Gate:
         tool, tool_input = str(data["tool_name"]), dict(data["tool_input"])
         if tool_use_id is None or not self._asks(tool, tool_input):
             return {}
+        if self.policy.mode == "plan" and tool in EDITS:
+            return _decision("deny", PLANNING)
         if not self._calls.started:
             return {}  # left over from before a resume: the callback settles it, or denies it
         if data.get("agent_id"):  # a deferral inside a subagent is lost without a word
@@ -118,4 +133,8 @@ class Gate:
         if tool == "AskUserQuestion":
             answers = {question: ", ".join(given) for question, given in release.answers.items()}
             return PermissionResultAllow(updated_input={**tool_input, "answers": answers})
+        if tool == "ExitPlanMode":
+            # By itself the CLI would go on in `default`.
+            mode = PermissionUpdate(type="setMode", mode=self.policy.mode, destination="session")
+            return PermissionResultAllow(updated_input=tool_input, updated_permissions=[mode])
         return PermissionResultAllow(updated_input=tool_input)

@@ -17,7 +17,8 @@ DISALLOWED = ["SendMessage", "ListAgents", "CronCreate", "ScheduleWakeup", "Moni
 """Tools that act outside the turn: between sessions, or later by themselves."""
 
 # disableAutoMode: plan mode would otherwise ask a classifier on the server.
-_SETTINGS = {"permissions": {"disableAutoMode": "disable"}, "skipWebFetchPreflight": True}
+PERMISSIONS = {"disableAutoMode": "disable"}
+_SETTINGS = {"permissions": PERMISSIONS, "skipWebFetchPreflight": True}
 
 MAX_FRAME = 32 * 1024 * 1024
 """Bytes of one message from the CLI, such as a tool result with an image."""
@@ -52,8 +53,14 @@ def options(
     instructions: str,
     launched: Launch,
     stderr: Callable[[str], None],
+    *,
+    bypass: bool,
 ) -> ClaudeAgentOptions:
-    """Options under which workspace files configure nothing and every call passes the gate."""
+    """Options under which workspace files configure nothing and every call passes the gate.
+
+    `bypass`: the mode bypassPermissions may be chosen. No rule is among them: what a session was
+    started with it keeps, so rules come by `ClaudeSession.govern`.
+    """
     append = HOUSE_RULES
     if instructions.strip():
         append += f"\n\nThe workspace's own instructions (CLAUDE.md):\n\n{instructions}"
@@ -67,7 +74,7 @@ def options(
         settings=json.dumps(_SETTINGS),
         system_prompt={"type": "preset", "preset": "claude_code", "append": append},
         # A session with an unresolved call starts in `default`: the callback alone settles it.
-        permission_mode="default" if opening.release is not None else opening.mode,
+        permission_mode="default" if opening.release is not None else opening.policy.mode,
         model=opening.model,
         disallowed_tools=list(DISALLOWED),
         can_use_tool=gate.can_use_tool,
@@ -76,4 +83,5 @@ def options(
         session_id=None if opening.resume else opening.session_id,
         resume=opening.session_id if opening.resume else None,
         max_buffer_size=MAX_FRAME,
+        extra_args={"allow-dangerously-skip-permissions": None} if bypass else {},
     )

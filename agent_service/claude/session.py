@@ -11,12 +11,13 @@ from typing import Any
 import structlog
 from claude_agent_sdk import ClaudeSDKClient, ClaudeSDKError, StreamEvent, SystemMessage
 
-from agent_service.claude import prompt
+from agent_service.claude import options, prompt
 from agent_service.claude.calls import MessageCalls
 from agent_service.claude.gate import Gate
 from agent_service.claude.outward import Outward
 from agent_service.claude.translate import Translator
-from agent_service.contract.turns import Mode, TurnRequest
+from agent_service.contract.turns import TurnRequest
+from agent_service.policy.effective import Effective
 from agent_service.sandbox.launcher import Launch
 from agent_service.sandbox.watchdog import Breach, Watchdog
 from agent_service.turns.port import Deferred, Ended, Opening, SessionFailed, SessionItem
@@ -67,6 +68,9 @@ class ClaudeSession:
         self._watching: asyncio.Task[None] | None = None
         self._broke_off = CRASHED
         self._cost = 0.0
+        self._governing = asyncio.Lock()
+        self._applied = gate.policy
+        self._then = opening.release.then if opening.release is not None else gate.policy
 
     def watch(self, watchdog: Watchdog | None) -> None:
         """End the session when it takes more of the machine than it may."""
@@ -112,7 +116,8 @@ class ClaudeSession:
             yield Ended("completed")
             return
         self._busy = True
-        translator = Translator(self._opening.workspace.work, self._cost, self._outward)
+        work, why = self._opening.workspace.work, self._gate.why
+        translator = Translator(work, self._cost, self._outward, why)
         try:
             async for message in self._client.receive_response():
                 if isinstance(message, StreamEvent) and message.parent_tool_use_id is None:
@@ -141,25 +146,48 @@ class ClaudeSession:
         with contextlib.suppress(Exception):
             await self._client.interrupt()
 
-    async def set_mode(self, mode: Mode) -> None:
-        """Change the permission mode at once, also in the middle of a turn.
+    async def govern(self, policy: Effective) -> None:
+        """From here on this mode and these rules hold, at once, in the middle of a turn too; where
+        a call lies unresolved, once that is settled.
 
-        Raises `SessionFailed`: a session that keeps a laxer mode must not be used.
+        Raises `SessionFailed`: a session that keeps laxer ones must not be used.
         """
-        if mode == self._gate.mode:
-            return
-        self._gate.mode = mode
+        async with self._governing:
+            self._then = policy
+            if not self._gate.holds_release:
+                await self._apply(policy)
+
+    async def _apply(self, policy: Effective) -> None:
+        before, self._applied, self._gate.policy = self._applied, policy, policy
+        rules = {"allow": policy.allow, "ask": policy.ask, "deny": policy.deny}
         try:
-            await self._client.set_permission_mode(mode)
+            if rules != {"allow": before.allow, "ask": before.ask, "deny": before.deny}:
+                await self._set_rules({name: list(given) for name, given in rules.items()})
+            if policy.mode != before.mode:
+                await self._client.set_permission_mode(policy.mode)
         except Exception as error:
-            _log.warning("session.mode_failed", conversation=self._opening.conversation)
+            _log.warning(
+                "session.not_governed",
+                conversation=self._opening.conversation,
+                reason=self._outward.text(str(error))[:300],
+            )
             raise SessionFailed(CRASHED) from error
 
+    async def _set_rules(self, rules: dict[str, list[str]]) -> None:
+        # The SDK has no call of its own for this request of the CLI's protocol. Unlike rules that
+        # a session is started with, these replace those of the last such request (observed).
+        query = self._client._query
+        if query is None:
+            raise SessionFailed(CRASHED)
+        permissions = {**options.PERMISSIONS, **rules}
+        await query._send_control_request(
+            {"subtype": "apply_flag_settings", "settings": {"permissions": permissions}}
+        )
+
     async def settled(self) -> None:
-        """The unresolved call was answered: from here on the session has its own mode."""
-        release = self._opening.release
-        if release is not None:
-            await self.set_mode(release.then)
+        """The unresolved call was answered: from here on the session has its own policy."""
+        async with self._governing:
+            await self._apply(self._then)
 
     def forget_release(self) -> None:
         """What lay unresolved is settled, or nothing did."""

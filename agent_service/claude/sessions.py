@@ -13,6 +13,7 @@ from agent_service.claude.calls import MessageCalls
 from agent_service.claude.gate import Gate
 from agent_service.claude.outward import Outward
 from agent_service.claude.session import ClaudeSession
+from agent_service.policy.effective import Effective
 from agent_service.sandbox.launcher import Launcher
 from agent_service.turns.port import Ended, Opening, SessionFailed
 from agent_service.workspaces.directory import Workspaces
@@ -34,13 +35,21 @@ class ClaudeSessions:
     """One a service."""
 
     def __init__(
-        self, workspaces: Workspaces, launcher: Launcher, *, retries: int, secret: str
+        self,
+        workspaces: Workspaces,
+        launcher: Launcher,
+        *,
+        retries: int,
+        secret: str,
+        bypass: bool,
     ) -> None:
-        """`retries` of a model that fails; `secret` must leave no session, whoever finds it."""
+        """`retries` of a model that fails; `secret` must leave no session, whoever finds it;
+        `bypass`: the mode bypassPermissions may be chosen."""
         self._workspaces = workspaces
         self._launcher = launcher
         self._retries = retries
         self._secret = secret
+        self._bypass = bypass
 
     async def __call__(self, opening: Opening) -> ClaudeSession:
         """Start and connect a process. Raises `SessionFailed`; cancelled, it leaves none."""
@@ -61,8 +70,9 @@ class ClaudeSessions:
             if session is not None:
                 await session.settled()
 
-        mode = "default" if opening.release is not None else opening.mode
-        gate = Gate(opening.workspace, mode, calls, opening.release, settled)
+        # What lies unresolved would run by itself under a wider mode, or a rule.
+        mode = "default" if opening.release is not None else opening.policy.mode
+        gate = Gate(opening.workspace, Effective(mode), calls, opening.release, settled)
         client = ClaudeSDKClient(
             options.options(
                 opening,
@@ -70,12 +80,15 @@ class ClaudeSessions:
                 self._workspaces.instructions(opening.workspace),
                 launched,
                 lambda line: _log.debug("claude.stderr", line=outward.text(line)[:300]),
+                bypass=self._bypass,
             )
         )
         session = ClaudeSession(client, gate, calls, opening, outward, launched, at_rest=at_rest)
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await client.connect()
+                if opening.release is None:
+                    await session.govern(opening.policy)
         except BaseException as error:
             await asyncio.shield(session.close())
             if isinstance(error, (ClaudeSDKError, TimeoutError)):

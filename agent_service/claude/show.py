@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from agent_service.contract.decisions import Decision, Question, QuestionOption
+from agent_service.policy.suggest import suggestion
 
 _KEEP = {"\n", "\t"}
 # Not str.splitlines, for which a lone \r ends a line: it is shown as what it is.
@@ -69,7 +70,7 @@ def _edit_diff(tool_input: dict[str, Any]) -> str:
     return "".join(line if line.endswith("\n") else line + "\n" for line in lines)
 
 
-def decision(tool: str, tool_input: dict[str, Any], workdir: Path) -> Decision:
+def decision(tool: str, tool_input: dict[str, Any], workdir: Path, why: str = "") -> Decision:
     """The call as it is put before a person; `id`, `turn_id` and `expires_at` are still empty."""
     if tool == "AskUserQuestion":
         questions = _questions(tool_input)
@@ -92,6 +93,7 @@ def decision(tool: str, tool_input: dict[str, Any], workdir: Path) -> Decision:
         shown, language = _edit_diff(tool_input), "diff"
         if tool_input.get("replace_all"):
             shown = "# every occurrence in the file\n" + shown
+    meant = suggestion(tool, tool_input, workdir)
     return Decision(
         id="",
         turn_id="",
@@ -101,7 +103,10 @@ def decision(tool: str, tool_input: dict[str, Any], workdir: Path) -> Decision:
         language=language,
         title=title(tool, tool_input, workdir),
         claim=claim,
+        why=visible(why),
         cwd=str(workdir),
+        pattern=meant.rule if meant else "",
+        pattern_words=meant.words if meant else "",
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,16 @@ SUMMARY_LIMIT = 500
 class Translator:
     """Translates the messages of one prompt. Make a new one for each."""
 
-    def __init__(self, workdir: Path, cost_before: float, outward: Outward) -> None:
-        """`cost_before`: what the CLI's process had cost so far; it only tells the sum."""
+    def __init__(
+        self,
+        workdir: Path,
+        cost_before: float,
+        outward: Outward,
+        why: Callable[[str, dict[str, Any]], str],
+    ) -> None:
+        """`cost_before`: what the CLI's process had cost so far; it only tells the sum. `why`:
+        why a call asks, in words for people."""
+        self._why = why
         self._outward = outward
         self.cost = cost_before
         self._cost_before = cost_before
@@ -109,7 +117,12 @@ class Translator:
                 tool_use_id=deferred.id,
                 tool=deferred.name,
                 input=deferred.input,
-                decision=show.decision(deferred.name, deferred.input, self._workdir),
+                decision=show.decision(
+                    deferred.name,
+                    deferred.input,
+                    self._workdir,
+                    self._why(deferred.name, deferred.input),
+                ),
                 file_sha256=target_sha256(deferred.name, deferred.input, self._workdir),
             )
         else:

@@ -72,6 +72,7 @@ def make_sessions(
         launcher,
         retries=settings.agent_model_retries,
         secret=settings.agent_api_key.get_secret_value(),
+        bypass=settings.agent_mode_ceiling == "bypassPermissions",
     )
 
 

@@ -56,13 +56,22 @@ class Decision:
     questions: tuple[Question, ...] = ()
     expires_at: float = 0.0
     """Seconds since the epoch."""
+    pattern: str = ""
+    """The rule that the scopes `conversation` and `workspace` would store; empty: there is none."""
+    pattern_words: str = ""
+    """What it means, for people, such as "any command that begins with `git status`"."""
+    again: bool = False
+    """The call was allowed and started before; how it ended is not known."""
+    needs: int = 1
+    """How many different people have to allow it."""
 
 
 @dataclass(frozen=True, slots=True)
 class DecisionAnswer:
     """What `POST /v1/turns/{turn_id}/decisions/{id}` takes.
 
-    `answers` maps each question to the chosen labels or free text (kind question).
+    `answers` maps each question to the chosen labels or free text (kind question). `scope` beyond
+    `once` stores the decision's pattern as a rule. `mode` is what an approved plan goes on in.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
@@ -71,7 +80,8 @@ class DecisionAnswer:
     decided_by: str
     reason: str = ""
     answers: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    scope: Literal["once"] = "once"
+    scope: Literal["once", "conversation", "workspace"] = "once"
+    mode: Literal["default", "acceptEdits"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,3 +93,5 @@ class DecisionView:
     state: DecisionState
     decided_by: str = ""
     reason: str = ""
+    approvals: tuple[str, ...] = ()
+    """Who allowed it so far, while it waits for another person who has to."""

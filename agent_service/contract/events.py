@@ -68,6 +68,16 @@ class DecisionRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class DecisionApproved:
+    """One of the people who have to allow it did; `missing` others have to, still."""
+
+    kind: ClassVar[str] = "decision.approved"
+    id: str
+    by: str
+    missing: int
+
+
+@dataclass(frozen=True, slots=True)
 class DecisionResolved:
     kind: ClassVar[str] = "decision.resolved"
     id: str
@@ -146,6 +156,7 @@ Event: TypeAlias = (
     | ToolStarted
     | ToolFinished
     | DecisionRequested
+    | DecisionApproved
     | DecisionResolved
     | FileReady
     | Usage
@@ -161,6 +172,7 @@ EVENTS: tuple[type[Event], ...] = (
     ToolStarted,
     ToolFinished,
     DecisionRequested,
+    DecisionApproved,
     DecisionResolved,
     FileReady,
     Usage,
@@ -184,13 +196,14 @@ def from_json(data: dict[str, Any]) -> Event | None:
         return None
     try:
         if made is DecisionRequested:
-            return DecisionRequested(_decision(fields["decision"]))
+            return DecisionRequested(decision_from_json(fields["decision"]))
         return made(**fields)
     except (TypeError, KeyError):
         return None
 
 
-def _decision(data: dict[str, Any]) -> Decision:
+def decision_from_json(data: dict[str, Any]) -> Decision:
+    """The decision again, from what `dataclasses.asdict` made of it. Raises TypeError, KeyError."""
     questions = tuple(
         Question(
             question=q["question"],

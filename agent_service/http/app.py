@@ -14,10 +14,12 @@ from agent_service.http.conversations import ConversationHandlers
 from agent_service.http.credentials import CredentialHandlers
 from agent_service.http.guard import Guard
 from agent_service.http.openapi import document
+from agent_service.http.policy import PolicyHandlers
 from agent_service.http.routes import Route
 from agent_service.http.turns import TurnHandlers
 from agent_service.http.usage import UsageHandlers
 from agent_service.http.workspaces import WorkspaceHandlers
+from agent_service.policy.policies import Policies
 from agent_service.store.audit import AuditLog
 from agent_service.store.database import Database
 from agent_service.turns.runner import TurnRunner
@@ -62,6 +64,7 @@ class MetaHandlers:
 def make_app(
     database: Database,
     runner: TurnRunner,
+    policies: Policies,
     credentials: CredentialHandlers,
     verifier: Verifier,
     ready: Callable[[], bool],
@@ -70,7 +73,8 @@ def make_app(
     meta, workspaces = MetaHandlers(database, ready), runner.workspaces
     routes = [
         *meta.routes(),
-        *TurnHandlers(runner).routes(),
+        *TurnHandlers(runner, policies).routes(),
+        *PolicyHandlers(policies, runner).routes(),
         *ConversationHandlers(runner).routes(),
         *WorkspaceHandlers(workspaces, runner, database).routes(),
         *UsageHandlers(database).routes(),

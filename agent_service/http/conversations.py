@@ -43,7 +43,8 @@ class ConversationHandlers:
                   answer=ConversationView),
             Route("POST", one + "/warm", self.warm, "Have a session ready for a message to come.",
                   bridge, body=Warm, answer=ConversationView),
-            Route("POST", one + "/close", self.close, "Close the idle session; history stays.",
+            Route("POST", one + "/close", self.close,
+                  "Close the idle session and deny what waits; history stays.",
                   both, answer=ConversationView),
         ]  # fmt: skip
 

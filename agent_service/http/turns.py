@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from agent_service.contract import events
 from agent_service.contract.decisions import DecisionAnswer, DecisionView
-from agent_service.contract.errors import BadRequest, Forbidden
+from agent_service.contract.errors import BadRequest
 from agent_service.contract.turns import (
     MODEL_LIMIT,
     PROMPT_LIMIT,
@@ -24,6 +24,7 @@ from agent_service.contract.turns import (
 )
 from agent_service.http.guard import checked_id, dumps, identifier, number, parsed, reply
 from agent_service.http.routes import BRIDGE, Route
+from agent_service.policy.policies import Policies
 from agent_service.turns.runner import TurnRunner
 
 _REQUEST = TypeAdapter(TurnRequest)
@@ -61,12 +62,6 @@ def checked(request: TurnRequest) -> TurnRequest:
             remedy="Send it as a file, or in parts.",
             field="prompt",
         )
-    if request.mode == "bypassPermissions":
-        raise Forbidden(
-            "This deployment does not allow the mode bypassPermissions.",
-            remedy="Choose another mode.",
-            field="mode",
-        )
     if not 1 <= request.limits.seconds <= 24 * 3600:
         raise BadRequest("limits.seconds: from 1 to 86400.", field="limits.seconds")
     if not 1 <= request.limits.steps <= 10_000:
@@ -100,8 +95,9 @@ async def _until_gone(
 class TurnHandlers:
     """Routes under /v1/turns and /v1/feed."""
 
-    def __init__(self, runner: TurnRunner) -> None:
+    def __init__(self, runner: TurnRunner, policies: Policies) -> None:
         self._runner = runner
+        self._policies = policies
 
     def routes(self) -> list[Route]:
         one, bridge = "/v1/turns/{turn_id}", frozenset({BRIDGE})
@@ -123,6 +119,7 @@ class TurnHandlers:
     async def put(self, request: web.Request) -> web.StreamResponse:
         turn_id = identifier(request, "turn_id")
         wanted = checked(parsed(request, _REQUEST))
+        await self._policies.check_mode(wanted.mode)
         return reply(await asyncio.shield(self._runner.put(turn_id, wanted)), _VIEW)
 
     async def view(self, request: web.Request) -> web.StreamResponse:

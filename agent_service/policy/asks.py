@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from agent_service.contract.turns import Mode
+from agent_service.policy.effective import Effective
 
 _NEVER = frozenset(
     {"Agent", "Task", "TodoWrite", "TaskCreate", "TaskUpdate", "TaskList", "TaskGet", "TaskOutput"}
@@ -20,7 +21,7 @@ _NEVER = frozenset(
     | {"BashOutput", "KillShell", "LS"}
 )
 _READS = {"Read": "file_path", "Glob": "path", "Grep": "path", "NotebookRead": "notebook_path"}
-_EDITS = {"Write": "file_path", "Edit": "file_path", "NotebookEdit": "notebook_path"}
+EDITS = {"Write": "file_path", "Edit": "file_path", "NotebookEdit": "notebook_path"}
 _PLAIN_COMMANDS = frozenset({"ls", "cat", "pwd", "head", "tail", "wc", "echo", "true", "date"})
 # No quoting, substitution, redirection, pipe, glob, home or parent folder: only plain words.
 _PLAIN_WORDS = re.compile(r"[A-Za-z0-9_ ,.:=@%+-]+(?:/[A-Za-z0-9_ ,.:=@%+-]+)*")
@@ -53,25 +54,46 @@ def _plainly_read_only(command: str) -> bool:
     )
 
 
-def will_ask(
-    tool: str, tool_input: dict[str, Any], mode: Mode, workdir: Path, plans: Path | None = None
-) -> bool:
-    """Whether a call of the main session in this mode is likely to need a person.
+def why_it_asks(
+    tool: str,
+    tool_input: dict[str, Any],
+    policy: Effective,
+    workdir: Path,
+    plans: Path | None = None,
+) -> str:
+    """Why a call of the main session is likely to need a person, in words; empty: it does not.
 
     `plans` is where the CLI has the agent write its plan, in plan mode, before it presents it.
     """
+    mode = policy.mode
     if tool in _ALWAYS_ASK:
-        return mode != "dontAsk"
-    if mode in ("dontAsk", "bypassPermissions") or tool in _NEVER:
-        return False
+        return "" if mode == "dontAsk" else "Only a person can answer it."
+    if mode == "dontAsk" or tool in _NEVER:
+        return ""
+    if policy.touched("deny", tool, tool_input, workdir):
+        return ""  # the CLI refuses it by itself
+    if rule := policy.touched("ask", tool, tool_input, workdir):
+        return f"The rule {rule} says to ask."
+    if mode == "bypassPermissions" or policy.touched("allow", tool, tool_input, workdir):
+        return ""
     if tool in _READS:
         path = tool_input.get(_READS[tool])
-        return path is not None and not _inside(path, workdir)
-    if tool in _EDITS and mode == "acceptEdits":
-        path = tool_input.get(_EDITS[tool], "")
-        return not _inside(path, workdir) or _guarded(path, workdir)
-    if tool in _EDITS and mode == "plan" and plans is not None:
-        return not _inside(tool_input.get(_EDITS[tool], ""), plans)
+        if path is None or _inside(path, workdir):
+            return ""
+        return "It reads outside the workspace."
+    if tool in EDITS:
+        return _why_edit(str(tool_input.get(EDITS[tool], "")), mode, workdir, plans)
     if tool == "Bash":
-        return not _plainly_read_only(str(tool_input.get("command", "")))
-    return True
+        command = str(tool_input.get("command", ""))
+        return "" if _plainly_read_only(command) else f"Commands are asked in the mode {mode}."
+    return f"The tool {tool} is asked in the mode {mode}."
+
+
+def _why_edit(path: str, mode: Mode, workdir: Path, plans: Path | None) -> str:
+    if mode == "plan" and plans is not None and _inside(path, plans):
+        return ""
+    if not _inside(path, workdir):
+        return "It changes a file outside the workspace."
+    if _guarded(path, workdir):
+        return "It changes a file that can make programs do things."
+    return "" if mode == "acceptEdits" else f"Changes of files are asked in the mode {mode}."

@@ -84,6 +84,13 @@ def _text(value: str) -> str:
     return value.encode("utf-8", "replace").decode()[:LONGEST]
 
 
+def holds(db: sa.Connection, kind: str, actor: str, subject: str) -> bool:
+    """Whether such an entry is there already."""
+    table = schema.audit
+    same = (table.c.kind == kind, table.c.actor == actor, table.c.subject == subject)
+    return db.scalar(sa.select(table.c.seq).where(*same).limit(1)) is not None
+
+
 def page(db: sa.Connection, after: int) -> list[AuditEntry]:
     """At most `PAGE` entries after a number, oldest first."""
     return [

@@ -10,7 +10,6 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from agent_service.contract.errors import Conflict, NotFound
-from agent_service.contract.turns import Mode
 from agent_service.store import schema
 
 DOUBT = "?"
@@ -23,7 +22,6 @@ class StoredConversation:
     workspace: str
     session_id: str
     started: bool
-    mode: Mode | None
     model: str | None
     unsettled: str | None
 
@@ -41,7 +39,6 @@ def _conversation(row: sa.Row[Any]) -> StoredConversation:
         workspace=row.workspace,
         session_id=row.session_id,
         started=row.started,
-        mode=row.mode,
         model=row.model,
         unsettled=row.unsettled,
     )

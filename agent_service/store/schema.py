@@ -20,7 +20,6 @@ conversation = sa.Table(
     sa.Column("session_id", sa.Text, nullable=False),
     # A session that was never prompted has no transcript and cannot be resumed.
     sa.Column("started", sa.Boolean, nullable=False),
-    sa.Column("mode", sa.Text),
     sa.Column("model", sa.Text),
     # What may lie unresolved in the transcript: a decision's call, or (DOUBT) something unknown.
     # It must be settled before any other prompt, or the CLI would run it by itself.
@@ -94,9 +93,48 @@ decision = sa.Table(
     sa.Column("resolved_at", sa.Float),
     # A release is recorded before the call is let go, and counts once.
     sa.Column("released_at", sa.Float),
+    # Its result came: from then on it is known how the call ended.
+    sa.Column("executed_at", sa.Float),
+    # As it was put before people, as JSON.
+    sa.Column("shown", sa.Text, nullable=False, server_default="{}"),
+    # Who allowed it so far, where more than one has to.
+    sa.Column("approvals", sa.Text, nullable=False, server_default="[]"),
+    # The mode that an approved plan goes on in.
+    sa.Column("then_mode", sa.Text),
 )
 _waiting = decision.c.state == "waiting"
 sa.Index("ix_decision_waiting", decision.c.expires_at, sqlite_where=_waiting)
+
+policy = sa.Table(
+    "policy",
+    metadata,
+    # deployment, workspace or conversation; of the deployment there is one, with an empty subject.
+    sa.Column("scope", sa.Text, primary_key=True),
+    sa.Column("subject", sa.Text, primary_key=True),
+    sa.Column("mode", sa.Text),
+    sa.Column("ceiling", sa.Text),
+    sqlite_with_rowid=False,
+)
+
+rule = sa.Table(
+    "rule",
+    metadata,
+    sa.Column("scope", sa.Text, primary_key=True),
+    sa.Column("subject", sa.Text, primary_key=True),
+    sa.Column("behavior", sa.Text, primary_key=True),
+    sa.Column("pattern", sa.Text, primary_key=True),
+    sa.Column("added_by", sa.Text, nullable=False),
+    sa.Column("added_at", sa.Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+decider = sa.Table(
+    "decider",
+    metadata,
+    sa.Column("workspace", sa.Text, primary_key=True),
+    sa.Column("person", sa.Text, primary_key=True),
+    sqlite_with_rowid=False,
+)
 
 nonce = sa.Table(
     "nonce",
@@ -162,6 +200,7 @@ audit = sa.Table(
     sa.Column("hash", sa.Text, nullable=False),
     sqlite_autoincrement=True,
 )
+sa.Index("ix_audit_subject", audit.c.subject, audit.c.kind)
 
 
 def _only_added_to(table: sa.Table, connection: sa.Connection, **_how: object) -> None:

@@ -7,7 +7,7 @@ import uuid
 import sqlalchemy as sa
 
 from agent_service.contract.errors import Conflict, NotFound
-from agent_service.store import schema
+from agent_service.store import policies, schema
 
 
 def made_at(db: sa.Connection, workspace: str) -> float:
@@ -57,6 +57,7 @@ def remove(db: sa.Connection, workspace: str) -> bool:
     db.execute(schema.event.delete().where(schema.event.c.turn_id.in_(turns)))
     for table in (schema.decision, schema.feed, schema.turn):
         db.execute(table.delete().where(table.c.conversation.in_(mine)))
+    policies.forget(db, workspace, list(db.scalars(mine)))
     db.execute(schema.conversation.delete().where(schema.conversation.c.workspace == workspace))
     gone = schema.workspace.delete().where(schema.workspace.c.id == workspace)
     return bool(db.execute(gone).rowcount)

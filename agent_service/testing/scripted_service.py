@@ -19,8 +19,9 @@ from pathlib import Path
 from agent_service import log
 from agent_service.claude import show
 from agent_service.contract.events import Text, TextDelta, ToolFinished, ToolStarted, Usage
-from agent_service.contract.turns import Mode, TurnRequest
-from agent_service.policy.asks import will_ask
+from agent_service.contract.turns import TurnRequest
+from agent_service.policy.asks import why_it_asks
+from agent_service.policy.effective import Effective
 from agent_service.service import AgentService
 from agent_service.settings import AgentSettings, load
 from agent_service.testing.script import parse
@@ -38,7 +39,7 @@ class ScriptedSession:
         self._opening = opening
         self._state = opening.workspace.config / f"scripted-{opening.session_id}.json"
         self._stopped = asyncio.Event()
-        self._mode: Mode = opening.mode
+        self._policy = opening.policy
         self._release = opening.release
 
     def _read(self) -> tuple[str, int]:
@@ -109,8 +110,8 @@ class ScriptedSession:
             call_id, made = f"call_{index}_{number}", dict(call.input)
             if release is None:
                 yield ToolStarted(call_id, call.tool, show.title(call.tool, made, workdir))
-                if will_ask(call.tool, made, self._mode, workdir):
-                    shown = show.decision(call.tool, made, workdir)
+                if why := why_it_asks(call.tool, made, self._policy, workdir):
+                    shown = show.decision(call.tool, made, workdir, why)
                     yield Deferred(call_id, call.tool, made, shown)
                     return
             allowed = release is None or release.allow
@@ -135,8 +136,8 @@ class ScriptedSession:
     async def interrupt(self) -> None:
         self._stopped.set()
 
-    async def set_mode(self, mode: Mode) -> None:
-        self._mode = mode
+    async def govern(self, policy: Effective) -> None:
+        self._policy = policy
 
     def forget_release(self) -> None:
         self._release = None

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import re
 import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 import sqlalchemy as sa
@@ -22,12 +24,14 @@ from agent_service.contract.events import (
 )
 from agent_service.contract.turns import Mode, TurnRequest
 from agent_service.policy.canonical import input_sha256
+from agent_service.policy.effective import Effective
 from agent_service.store import conversations, decisions, turns
 from agent_service.store.conversations import DOUBT, StoredConversation
 from agent_service.store.database import Database, StoreFull
 from agent_service.store.decisions import StoredDecision
 from agent_service.store.turns import StoredTurn
-from agent_service.turns.ends import FAILED, LOST, NO_ROOM, Ends
+from agent_service.turns.ends import FAILED, NO_ROOM, Ends
+from agent_service.turns.interruptions import Interruptions
 from agent_service.turns.log import TurnLog
 from agent_service.turns.openings import Openings
 from agent_service.turns.pool import SessionPool
@@ -41,6 +45,9 @@ from agent_service.turns.port import (
 _log = structlog.get_logger(__name__)
 _REQUEST = TypeAdapter(TurnRequest)
 
+CRASHED = "agent_crashed"
+_EXIT_CODE = re.compile(r"Exit code (\d{1,3})\b")
+
 INTERRUPT_SECONDS = 5
 """How long an interrupted agent may take before its process is ended."""
 
@@ -51,6 +58,10 @@ class Control:
 
     conversation: str
     cut: Ended | None = None
+    request: TurnRequest | None = None
+    """Once it runs."""
+    requested: Mode | None = None
+    """The mode that was asked for this turn, if any."""
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -67,6 +78,7 @@ class TurnDriver:
         pool: SessionPool,
         openings: Openings,
         ends: Ends,
+        interruptions: Interruptions,
         *,
         decision_seconds: float,
         clock: Callable[[], float] = time.time,
@@ -75,6 +87,8 @@ class TurnDriver:
         self._pool = pool
         self._openings = openings
         self._ends = ends
+        self._interruptions = interruptions
+        self._policies = openings.policies
         self._decision_seconds = decision_seconds
         self._clock = clock
 
@@ -97,7 +111,7 @@ class TurnDriver:
             _log.exception("turn.failed", turn_id=log.turn_id)
             ended = NO_ROOM if error.errno in (errno.ENOSPC, errno.EDQUOT) else FAILED
         except asyncio.CancelledError:
-            await asyncio.shield(self._ends.finish(log, LOST))
+            await asyncio.shield(self._interruptions.settle(log))
             raise
         except Exception:  # noqa: BLE001 - whatever it is, the turn must end and say so
             _log.exception("turn.failed", turn_id=log.turn_id)
@@ -109,6 +123,9 @@ class TurnDriver:
             ended = replace(control.cut, broken=ended.broken)
         if ended.broken:
             await self._pool.discard(conversation)
+            crashed = ended.reason == CRASHED and control.cut is None
+            if crashed and await self._interruptions.left_open(log):
+                return "waiting"
         else:
             await self._pool.rest(conversation)
         await self._ends.finish(log, ended, None if ended.broken else conversation)
@@ -119,13 +136,16 @@ class TurnDriver:
             begun = await self._database.tx(self.begin, log.turn_id)
         turn, conversation = begun
         request = _REQUEST.validate_python(turn.body)
-        mode = self._mode(request, conversation)
+        control.request, control.requested = request, request.mode
         if control.cut is not None:
             return control.cut
         if turn.decision is not None:
             decision = await self._database.tx(decisions.find, turn.decision)
+            if decision.kind == "plan" and decision.state == "allowed":
+                control.requested = decision.then_mode or "default"
+            policy = await self._effective(control, conversation.workspace)
             session = await self._openings.resume(
-                conversation, decision, request, mode, lambda: control.cut is not None
+                conversation, decision, request, policy, lambda: control.cut is not None
             )
             if (cut := self._cut_of(control)) is not None:
                 # The call was not let go: it is denied before the next prompt.
@@ -133,10 +153,12 @@ class TurnDriver:
             session.charge(turn.id, request.asker.person)
         else:
             decision = None
-            session = await self._openings.session(log, conversation, request, mode)
+            policy = await self._effective(control, conversation.workspace)
+            session = await self._openings.session(log, conversation, request, policy)
             if (cut := self._cut_of(control)) is not None:
                 return cut
             session.charge(turn.id, request.asker.person)
+            await self._govern_again(control, policy)
             await session.prompt(request)
         watch = asyncio.create_task(self._watch(control, turn.conversation, request.limits.seconds))
         try:
@@ -159,10 +181,28 @@ class TurnDriver:
         """As it is now: it may have changed while something was waited for."""
         return control.cut
 
-    def _mode(self, request: TurnRequest, conversation: StoredConversation) -> Mode:
-        if not request.asker.may_decide:
-            return "default"
-        return request.mode or conversation.mode or self._openings.default_mode
+    async def govern(self, control: Control) -> None:
+        """Something was changed that may concern a running turn: it acts at once."""
+        session, request = self._pool.peek(control.conversation), control.request
+        if session is None or request is None:
+            return
+        policy = await self._effective(control, request.workspace)
+        try:
+            await session.govern(policy)
+        except SessionFailed:
+            await session.close()
+
+    async def _effective(self, control: Control, workspace: str) -> Effective:
+        assert control.request is not None  # noqa: S101 - it runs
+        return await self._policies.effective(
+            workspace, control.conversation, control.request.asker, control.requested
+        )
+
+    async def _govern_again(self, control: Control, policy: Effective) -> None:
+        """What was changed while the session was being opened found none to act on."""
+        assert control.request is not None  # noqa: S101 - it runs
+        if self._policies.newest > policy.number:
+            await self.govern(control)
 
     async def _follow(
         self,
@@ -192,7 +232,7 @@ class TurnDriver:
                 and decision is not None
                 and item.id == decision.tool_use_id
             ):
-                await self._database.tx(conversations.update, turn.conversation, unsettled=DOUBT)
+                await self._database.tx(_executed, turn.conversation, decision, item)
         return Ended("failed", "agent_crashed", broken=True)
 
     async def _wait(self, log: TurnLog, turn: StoredTurn, deferred: Deferred) -> None:
@@ -200,20 +240,24 @@ class TurnDriver:
         decision_id = f"d_{uuid.uuid4().hex}"
         expires = self._clock() + self._decision_seconds
         shown = replace(deferred.decision, id=decision_id, turn_id=turn.id, expires_at=expires)
+        if shown.kind == "tool":
+            needs = await self._database.tx(
+                self._policies.people_needed, deferred.tool, deferred.input, Path(shown.cwd)
+            )
+            if needs > 1:
+                shown = replace(shown, needs=needs, pattern="", pattern_words="")
 
         def record(db: sa.Connection) -> None:
             decisions.add(
                 db,
-                id=decision_id,
-                turn_id=turn.id,
+                shown,
                 conversation=turn.conversation,
-                kind=shown.kind,
                 tool=deferred.tool,
                 tool_use_id=deferred.tool_use_id,
                 tool_input=deferred.input,
                 input_sha256=input_sha256(deferred.tool, deferred.input),
                 file_sha256=deferred.file_sha256,
-                expires_at=expires,
+                person=str(turn.body["asker"]["person"]),
             )
             conversations.update(db, turn.conversation, unsettled=decision_id)
             turns.move(db, turn.id, "waiting", decision=decision_id)
@@ -242,3 +286,13 @@ class TurnDriver:
                 await control.done.wait()
         except TimeoutError:
             await session.close()
+
+
+def _executed(
+    db: sa.Connection, conversation: str, decision: StoredDecision, result: ToolFinished
+) -> None:
+    """The released call has its result: how it ended is known from here on."""
+    conversations.update(db, conversation, unsettled=DOUBT)
+    code = _EXIT_CODE.match(result.summary) if decision.tool == "Bash" else None
+    exit_code = 0 if decision.tool == "Bash" and result.ok else code and int(code[1])
+    decisions.executed(db, decision.id, ok=result.ok, exit_code=exit_code)

@@ -7,7 +7,9 @@ import contextlib
 from collections.abc import Callable
 
 from agent_service.contract.events import TurnStarted
-from agent_service.contract.turns import Mode, TurnRequest
+from agent_service.contract.turns import TurnRequest
+from agent_service.policy.effective import Effective
+from agent_service.policy.policies import Policies
 from agent_service.store import conversations, decisions
 from agent_service.store.conversations import DOUBT, StoredConversation
 from agent_service.store.database import Database
@@ -36,26 +38,30 @@ class Openings:
         database: Database,
         pool: SessionPool,
         workspaces: Workspaces,
+        policies: Policies,
         *,
-        default_mode: Mode,
         default_model: str | None,
     ) -> None:
         self._database = database
         self._pool = pool
         self.workspaces = workspaces
-        self.default_mode: Mode = default_mode
+        self.policies = policies
         self.default_model = default_model
 
     async def warm(self, conversation_id: str) -> None:
         """Open the conversation's session ahead of a message. Raises `SessionFailed`."""
         conversation = await self._database.tx(conversations.find, conversation_id)
         if conversation.unsettled is None:
-            mode = conversation.mode or self.default_mode
-            await self._pool.open(await self._opening(conversation, None, mode))
+            policy = await self.policies.effective(conversation.workspace, conversation.id, None)
+            await self._pool.open(await self._opening(conversation, None, policy))
             await self._pool.rest(conversation_id)
 
     async def session(
-        self, log: TurnLog, conversation: StoredConversation, request: TurnRequest, mode: Mode
+        self,
+        log: TurnLog,
+        conversation: StoredConversation,
+        request: TurnRequest,
+        policy: Effective,
     ) -> AgentSession:
         """The live session, or one that is opened and has nothing unresolved in it."""
         session = self._pool.take(conversation.id)
@@ -64,8 +70,8 @@ class Openings:
             if conversation.unsettled is not None and conversation.started:
                 session = await self._settled(conversation, request)
             else:
-                session = await self._pool.open(await self._opening(conversation, request, mode))
-        await session.set_mode(mode)
+                session = await self._pool.open(await self._opening(conversation, request, policy))
+        await session.govern(policy)
         log.add(TurnStarted(session.model, resumed))
         return session
 
@@ -73,7 +79,7 @@ class Openings:
         self,
         conversation: StoredConversation,
         request: TurnRequest | None,
-        mode: Mode,
+        policy: Effective,
         release: Release | None = None,
     ) -> Opening:
         return Opening(
@@ -81,7 +87,7 @@ class Openings:
             workspace=await asyncio.to_thread(self.workspaces.ensure, conversation.workspace),
             session_id=conversation.session_id,
             resume=conversation.started,
-            mode=mode,
+            policy=policy,
             model=(request and request.model) or conversation.model or self.default_model,
             release=release,
         )
@@ -98,11 +104,11 @@ class Openings:
         else:
             decision = await self._database.tx(decisions.find, conversation.unsettled)
             message = decision.reason or "This was not allowed."
-            message = UNKNOWN_END if decision.released else message
+            message = UNKNOWN_END if decision.released or decision.shown.again else message
             release = self._release(decision, allow=False, message=message, stop=True)
             patience = SETTLE_SECONDS
         session = await self._pool.open(
-            await self._opening(conversation, request, "default", release)
+            await self._opening(conversation, request, Effective(), release)
         )
         # A call that got its result just before the service died is not asked for again.
         with contextlib.suppress(TimeoutError):
@@ -117,15 +123,20 @@ class Openings:
         conversation: StoredConversation,
         decision: StoredDecision,
         request: TurnRequest,
-        mode: Mode,
+        policy: Effective,
         stopped: Callable[[], bool],
     ) -> AgentSession:
         """The session again, with exactly the decided call let go or denied; neither once the
         turn was `stopped`."""
         allow = decision.state in ("allowed", "answered")
         message = decision.reason or "The person did not allow this."
-        release = self._release(decision, allow=allow, message=message, then=mode, stopped=stopped)
-        return await self._pool.open(await self._opening(conversation, request, "default", release))
+        if decision.shown.again:
+            message = f"{UNKNOWN_END} {decision.reason}".strip()
+        release = self._release(
+            decision, allow=allow, message=message, then=policy, stopped=stopped
+        )
+        opening = await self._opening(conversation, request, Effective(), release)
+        return await self._pool.open(opening)
 
     def _release(
         self,
@@ -134,7 +145,7 @@ class Openings:
         allow: bool,
         message: str,
         stop: bool = False,
-        then: Mode = "default",
+        then: Effective | None = None,
         stopped: Callable[[], bool] = lambda: False,
     ) -> Release:
         async def record() -> bool:
@@ -149,6 +160,6 @@ class Openings:
             message=message,
             stop=stop,
             answers=decision.answers,
-            then=then,
+            then=then or Effective(),
             record=record,
         )

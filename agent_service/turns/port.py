@@ -8,7 +8,8 @@ from typing import Any, Protocol, TypeAlias
 
 from agent_service.contract.decisions import Decision
 from agent_service.contract.events import Event
-from agent_service.contract.turns import Mode, Outcome, TurnRequest
+from agent_service.contract.turns import Outcome, TurnRequest
+from agent_service.policy.effective import Effective
 from agent_service.workspaces.directory import Workspace
 
 
@@ -60,8 +61,8 @@ class Release:
     stop: bool = False
     """Denied because the turn is over: the model is not to be asked again."""
     answers: dict[str, list[str]] = field(default_factory=dict)
-    then: Mode = "default"
-    """The mode in which the session goes on once the call is settled."""
+    then: Effective = field(default_factory=Effective)
+    """Under which the session goes on once the call is settled."""
     record: Callable[[], Awaitable[bool]] | None = None
 
     @classmethod
@@ -78,13 +79,13 @@ class Opening:
     workspace: Workspace
     session_id: str
     resume: bool
-    mode: Mode
+    policy: Effective
     model: str | None
     release: Release | None = None
 
 
 class AgentSession(Protocol):
-    """One live agent. Used by one task at a time, except `interrupt` and `set_mode`."""
+    """One live agent. Used by one task at a time, except `interrupt` and `govern`."""
 
     model: str
 
@@ -104,8 +105,12 @@ class AgentSession(Protocol):
         """Stop what runs; `items` ends soon after. Harmless when nothing runs."""
         ...
 
-    async def set_mode(self, mode: Mode) -> None:
-        """Raises `SessionFailed` where that is not possible."""
+    async def govern(self, policy: Effective) -> None:
+        """From here on this mode and these rules hold, at once, in the middle of a turn too; where
+        a call lies unresolved, once that is settled.
+
+        Raises `SessionFailed`: a session that keeps laxer ones must not be used.
+        """
         ...
 
     def forget_release(self) -> None:

@@ -13,15 +13,18 @@ import sqlalchemy as sa
 import structlog
 
 from agent_service.contract.decisions import DecisionAnswer, DecisionState, DecisionView
-from agent_service.contract.errors import Forbidden, Unavailable
+from agent_service.contract.errors import Forbidden, NotFound, Unavailable
 from agent_service.contract.events import DecisionResolved, Notice
 from agent_service.contract.turns import ConversationView, TurnRequest, TurnView
+from agent_service.policy.policies import Change
 from agent_service.store import conversations, decisions, turns, workspaces
 from agent_service.store.database import Database, StoreError, StoreFull
 from agent_service.store.decisions import StoredDecision
 from agent_service.store.turns import StoredTurn
+from agent_service.turns.answering import Answering
 from agent_service.turns.driver import Begun, Control, TurnDriver
-from agent_service.turns.ends import LOST, REVOKED, Ends
+from agent_service.turns.ends import REVOKED, Ends
+from agent_service.turns.interruptions import Interruptions
 from agent_service.turns.log import TurnLog
 from agent_service.turns.openings import Openings
 from agent_service.turns.pool import SessionPool
@@ -31,8 +34,6 @@ from agent_service.turns.readers import Readers
 _log = structlog.get_logger(__name__)
 
 BEHIND = Notice("This starts when the question before it in this conversation is answered.")
-
-_STATES: dict[str, DecisionState] = {"allow": "allowed", "deny": "denied", "answer": "answered"}
 
 
 class TurnRunner:
@@ -45,6 +46,7 @@ class TurnRunner:
         openings: Openings,
         driver: TurnDriver,
         ends: Ends,
+        interruptions: Interruptions,
         *,
         one_workspace: bool,
         clock: Callable[[], float] = time.time,
@@ -58,6 +60,10 @@ class TurnRunner:
         self.workspaces = openings.workspaces
         self.readers = Readers(database)
         self._ends = ends
+        self._interruptions = interruptions
+        self._policies = openings.policies
+        self._policies.changed = self.govern
+        self._answering = Answering(database, openings.policies)
         self._one_workspace = one_workspace
         self._clock = clock
         self._housekeeping_seconds = housekeeping_seconds
@@ -74,13 +80,16 @@ class TurnRunner:
 
     async def start(self) -> None:
         """Take up what the last run left. A turn that ran then is not run again: it ends as
-        interrupted. Queued ones run, waiting ones wait on."""
+        interrupted, or asks whether to. Queued ones run, waiting ones wait on."""
         for turn in await self._database.tx(turns.unfinished):
-            if turn.state == "running":
-                await self._ends.finish(await self.readers.log(turn.id), LOST)
-            elif turn.state == "waiting":
+            state = turn.state
+            if state == "running":
+                log = await self.readers.log(turn.id)
+                state = await self._interruptions.settle(log)
+                self.readers.forget(turn.id)
+            if state == "waiting":
                 self._waiting[turn.conversation] = turn.id
-            else:
+            elif state == "queued":
                 first = turn.decision is not None
                 self._enqueue(turn.conversation, turn.id, first=first)
         self._housekeeping = asyncio.create_task(self._housekeep())
@@ -200,7 +209,7 @@ class TurnRunner:
             workspace=stored.workspace,
             state=state or "idle",
             live=stored.id in self._pool,
-            mode=stored.mode or self._openings.default_mode,
+            mode=(await self._policies.effective(stored.workspace, stored.id, None)).mode,
             model=stored.model or self._openings.default_model,
             turns=total,
         )
@@ -232,8 +241,14 @@ class TurnRunner:
             _log.exception("warm.failed", conversation=conversation)
 
     async def close(self, conversation: str) -> None:
-        """Close the conversation's idle session; its transcript stays. Raises `NotFound`."""
+        """Close the conversation's idle session; its transcript stays. A turn that waits for a
+        decision ends, and its call is denied. Raises `NotFound`."""
         await self._database.tx(conversations.find, conversation)
+        if (waiting := self._waiting.get(conversation)) is not None:
+            turn = await self._database.tx(turns.view, waiting)
+            decision = await self._database.tx(decisions.find, turn.decision or "")
+            ended = Ended("interrupted", "stopped", "The conversation was closed.")
+            await self._end_waiting(decision, "cancelled", ended)
         if conversation not in self._workers:
             await self._pool.discard(conversation)
 
@@ -274,26 +289,41 @@ class TurnRunner:
         return await self._database.tx(turns.view, turn_id)
 
     async def decide(self, turn_id: str, decision_id: str, given: DecisionAnswer) -> DecisionView:
-        """Answer a decision; its turn goes on. Raises `NotFound` or `AlreadyDecided`."""
+        """Answer a decision; its turn goes on, unless one more person has to allow it.
+
+        Raises `NotFound`, `Forbidden`, `BadRequest` or `AlreadyDecided`.
+        """
         turn = await self._database.tx(turns.view, turn_id)
         log = await self.readers.log(turn_id)
-
-        def change(db: sa.Connection) -> DecisionView:
-            decisions.answer(db, turn_id, decision_id, given)
-            turns.move(db, turn_id, "queued", decision=decision_id)
-            return decisions.view(db, decision_id)
-
-        resolved = DecisionResolved(
-            decision_id, _STATES[given.outcome], given.decided_by, given.reason
-        )
         try:
-            view = await log.commit(change, resolved)
+            view, goes_on = await self._answering.take(log, decision_id, given)
         except BaseException:
             self._forget(turn_id, log)
             raise
-        self._waiting.pop(turn.conversation, None)
-        self._enqueue(turn.conversation, turn_id, first=True)
+        if goes_on:
+            self._waiting.pop(turn.conversation, None)
+            self._enqueue(turn.conversation, turn_id, first=True)
+        else:
+            self._forget(turn_id, log)
         return view
+
+    async def decision(self, turn_id: str, decision_id: str) -> DecisionView:
+        """How a decision stands. Raises `NotFound`."""
+        found = await self._database.tx(decisions.view, decision_id)
+        if found.turn_id != turn_id:
+            raise NotFound("No such decision.")
+        return found
+
+    async def govern(self, change: Change) -> None:
+        """A change of the policy acts on the turns that run."""
+        await asyncio.gather(
+            *(
+                self._driver.govern(control)
+                for control in list(self._running.values())
+                if control.request is not None
+                and change.concerns(control.request.workspace, control.conversation)
+            )
+        )
 
     # ---- work ----
 

@@ -19,6 +19,7 @@ from bridge.engine.inbox import remember
 from bridge.engine.job import ACTION
 from bridge.engine.worker import Workers
 from bridge.people import access
+from bridge.people.deciders import Deciders
 from bridge.store.database import Database
 from bridge.store.errors import StoreFull
 from bridge.store.schema import click, conversation, decision, message
@@ -46,6 +47,7 @@ class Clicks:
         client: AgentClient,
         workers: Workers,
         adapters: Mapping[str, Adapter],
+        deciders: Deciders,
         *,
         report: Report,
         patience: float,
@@ -54,6 +56,7 @@ class Clicks:
         self._client = client
         self._workers = workers
         self._adapters = adapters
+        self._deciders = deciders
         self._report = report
         self._patience = patience
         self._tasks: set[asyncio.Task[None]] = set()

@@ -42,6 +42,8 @@ Present = Callable[[int, int], Presentation]
 """Makes a presentation for posts of at most so many characters, with files of at most so many
 bytes."""
 RememberDecision = Callable[[Job, Decision], Awaitable[None]]
+TellDeciders = Callable[[str, str], Awaitable[None]]
+"""Has the agent service know who may decide in a workspace; by whose message that came up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,7 @@ class TurnRun:
         present: Present,
         lines: StatusLines,
         remember: RememberDecision,
+        tell_deciders: TellDeciders,
         patience: float,
     ) -> None:
         self.job = job
@@ -81,6 +84,7 @@ class TurnRun:
         self._presentation = present(adapter.caps.text_limit, adapter.caps.file_limit)
         self._lines = lines
         self._remember = remember
+        self._tell_deciders = tell_deciders
         self._patience_limit = patience
         self._stop_asked = job.stop_asked
         self._accepted = False
@@ -168,7 +172,9 @@ class TurnRun:
             if self._stop_asked and untouched:
                 return None
             try:
-                view = await self._client.put_turn(self.job.turn_id, self.job.request)
+                request = self.job.request
+                await self._tell_deciders(request["workspace"], request["asker"]["person"])
+                view = await self._client.put_turn(self.job.turn_id, request)
             except TRANSIENT as error:
                 untouched = untouched and isinstance(error, Unreached)
                 await patience.trouble(error)

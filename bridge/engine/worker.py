@@ -17,6 +17,7 @@ from bridge.engine.job import MESSAGE, Job, Lease, LeaseLost
 from bridge.engine.record import Record
 from bridge.engine.statusline import StatusLines
 from bridge.engine.turn import Present, TurnRun, Waits
+from bridge.people.deciders import Deciders
 from bridge.store.database import Database
 from bridge.store.errors import StoreFull
 from bridge.store.schema import conversation, message
@@ -37,6 +38,7 @@ class Workers:
         inbox: Inbox,
         client: AgentClient,
         adapters: Mapping[str, Adapter],
+        deciders: Deciders,
         *,
         present: Present,
         lines: StatusLines,
@@ -49,6 +51,7 @@ class Workers:
         self._inbox = inbox
         self._client = client
         self._adapters = adapters
+        self._deciders = deciders
         self._present = present
         self._lines = lines
         self._report = report
@@ -242,6 +245,7 @@ class Workers:
             present=self._present,
             lines=self._lines,
             remember=self._record.decision,
+            tell_deciders=self._deciders.tell,
             patience=self._patience,
         )
         self._runs[job.message] = run

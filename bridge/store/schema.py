@@ -26,6 +26,16 @@ identity = sa.Table(
     sa.Column("person", sa.Text, sa.ForeignKey("person.id"), nullable=False),
 )
 
+# Whose answers count in a workspace besides its owner's.
+decider = sa.Table(
+    "decider",
+    metadata,
+    sa.Column("workspace", sa.Text, primary_key=True),
+    sa.Column("person", sa.Text, sa.ForeignKey("person.id"), primary_key=True),
+    sa.Column("added_by", sa.Text, nullable=False),
+    sa.Column("added_at", sa.Double, nullable=False),
+)
+
 conversation = sa.Table(
     "conversation",
     metadata,

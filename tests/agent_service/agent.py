@@ -136,6 +136,14 @@ class Agent:
         self.service = AgentService(self.settings)
         await self.service.start()
         self.caller = Caller(self.home)
+        await self.deciders("p1")
+
+    async def deciders(self, *people: str, workspace: str = "w1") -> None:
+        """From now on the answers of these people count, and of nobody else."""
+        body = {"people": people, "by": "p1"}
+        assert (await self.caller.call("PUT", f"/v1/workspaces/{workspace}/deciders", body))[
+            0
+        ] == 200
 
     async def stop(self) -> None:
         await self.caller.http.close()
@@ -190,3 +198,4 @@ class ScriptedAgent(Agent):
         self.service = scripted_service(self.settings)
         await self.service.start()
         self.caller = Caller(self.home)
+        await self.deciders("p1")

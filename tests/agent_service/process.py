@@ -57,6 +57,8 @@ class ProcessAgent(Agent):
             while ready and not await self._ready():
                 assert self.process.returncode is None, self.log.read_text()
                 await asyncio.sleep(0.05)
+        if ready:
+            await self.deciders("p1")
 
     async def _ready(self) -> bool:
         try:

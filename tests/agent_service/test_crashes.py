@@ -87,8 +87,8 @@ async def test_a_waiting_decision_survives_and_runs_once(process: ProcessAgent) 
     assert lines(process.work / "once.txt") == ["run"]
 
 
-async def test_a_released_command_is_never_run_again(process: ProcessAgent) -> None:
-    """Killed in the middle of a command: a restart and the next prompts do not run it again."""
+async def test_a_released_command_is_asked_about_again(process: ProcessAgent) -> None:
+    """Killed in the middle of a command: nothing runs it a second time, but a person's answer."""
     turn = await process.turn("bash echo run >> once.txt; sleep 30; echo end >> once.txt")
     status, answer = await process.decide(turn, "allow")
     assert status == 200, answer
@@ -97,12 +97,46 @@ async def test_a_released_command_is_never_run_again(process: ProcessAgent) -> N
     await process.start()
     assert session_processes(process.home) == []
     after = Turn(turn.id, await process.caller.events(turn.id, after=turn.numbers[-1]))
-    assert (after.last["outcome"], after.last["reason"]) == ("failed", "interrupted")
+    asked = after.decision
+    assert (asked["again"], asked["shown"]) == (True, turn.decision["shown"])
+    assert asked["id"] != turn.decision["id"]
+    assert "not known" in asked["why"]
+    denied = await process.decided(after, "deny")
+    assert denied.last["outcome"] == "completed"
+    assert "not known" in denied.text
     # A laxer mode must not let it by either.
     for mode in ("acceptEdits", "default"):
         assert (await process.turn("say onwards", mode=mode)).text == "onwards"
     assert (await process.turn("bash ls")).last["outcome"] == "completed"
     assert lines(process.work / "once.txt") == ["run"]
+
+
+async def test_a_person_can_have_it_run_again(process: ProcessAgent) -> None:
+    """Asked about again and allowed, the same call runs once more, and the turn goes on."""
+    turn = await process.turn("bash echo run >> once.txt; sleep 2; echo end >> once.txt")
+    await process.decide(turn, "allow")
+    await until(lambda: lines(process.work / "once.txt"))
+    await process.kill()
+    await process.start()
+    after = Turn(turn.id, await process.caller.events(turn.id, after=turn.numbers[-1]))
+    done = await process.decided(after, "allow")
+    assert done.last["outcome"] == "completed"
+    assert lines(process.work / "once.txt") == ["run", "run", "end"]
+
+
+async def test_an_answer_that_was_not_acted_on_yet_is_kept(process: ProcessAgent) -> None:
+    """Killed between the answer and the release: the next start lets the call go, once."""
+    turn = await process.turn("bash echo run >> once.txt")
+    await process.decide(turn, "allow")
+    await process.kill()
+    await process.start()
+    after = Turn(turn.id, await process.caller.events(turn.id, after=turn.numbers[-1]))
+    if after.last["kind"] == "turn.waiting":  # the kill came after the release
+        after = await process.decided(after, "deny")
+        assert len(lines(process.work / "once.txt")) <= 1
+    else:
+        assert lines(process.work / "once.txt") == ["run"]
+    assert after.last["outcome"] == "completed"
 
 
 async def test_an_undecided_edit_is_never_run_by_a_laxer_mode(process: ProcessAgent) -> None:

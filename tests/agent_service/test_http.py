@@ -22,6 +22,7 @@ from agent_service.http.app import MetaHandlers
 from agent_service.http.audit import AuditHandlers
 from agent_service.http.conversations import ConversationHandlers
 from agent_service.http.credentials import CredentialHandlers
+from agent_service.http.policy import PolicyHandlers
 from agent_service.http.routes import ADMIN, BODY_LIMIT, BRIDGE, Route
 from agent_service.http.turns import TurnHandlers
 from agent_service.http.usage import UsageHandlers
@@ -41,7 +42,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 # The table itself: handlers are not called, so they need nothing behind them.
 ROUTES: list[Route] = [
     *MetaHandlers(None, lambda: True).routes(),  # type: ignore[arg-type]
-    *TurnHandlers(None).routes(),  # type: ignore[arg-type]
+    *TurnHandlers(None, None).routes(),  # type: ignore[arg-type]
+    *PolicyHandlers(None, None).routes(),  # type: ignore[arg-type]
     *ConversationHandlers(None).routes(),  # type: ignore[arg-type]
     *WorkspaceHandlers(None, None, None).routes(),  # type: ignore[arg-type]
     *UsageHandlers(None).routes(),  # type: ignore[arg-type]
@@ -492,6 +494,7 @@ async def test_an_answer_to_nothing_is_refused(door: ScriptedAgent) -> None:
 
 async def test_the_first_answer_wins(door: ScriptedAgent) -> None:
     """Of ten answers at the same time one counts; the others are told whose."""
+    await door.deciders(*(f"p{n}" for n in range(10)))
     turn = await door.turn("bash touch x", conversation="c-first")
     answers = await asyncio.gather(
         *(door.decide(turn, "allow", decided_by=f"p{n}") for n in range(10))

@@ -13,8 +13,9 @@ from pydantic import ValidationError
 
 from agent_service.claude import options
 from agent_service.contract.turns import Mode
-from agent_service.policy.asks import will_ask
+from agent_service.policy.asks import why_it_asks
 from agent_service.policy.canonical import ABSENT, input_sha256, target_sha256
+from agent_service.policy.effective import Effective
 from agent_service.settings import AgentSettings
 
 WORK = Path("/w")
@@ -40,13 +41,13 @@ def test_nothing_with_a_shells_characters_passes(plain: str, meta: str, at: int,
     """A command with anything that a shell acts on needs a person, wherever it stands."""
     for command in (plain[:at] + meta + plain[at:], plain + meta + more, meta + plain):
         if command.split() != command.replace(meta, " ").split() or meta not in "\n\r\t":
-            assert will_ask("Bash", {"command": command}, "default", WORK), command
+            assert why_it_asks("Bash", {"command": command}, Effective("default"), WORK), command
 
 
 @given(st.text(max_size=60))
 def test_only_plain_reading_passes(command: str) -> None:
     """Whatever passes unasked begins with a command that only reads, and stays below."""
-    if not will_ask("Bash", {"command": command}, "default", WORK):
+    if not why_it_asks("Bash", {"command": command}, Effective("default"), WORK):
         words = command.split()
         assert words[0] in {"ls", "cat", "pwd", "head", "tail", "wc", "echo", "true", "date"}
         assert not any(word.startswith(("/", "~")) or ".." in word for word in words)
@@ -59,18 +60,18 @@ def test_only_plain_reading_passes(command: str) -> None:
 )  # fmt: skip
 def test_what_looks_plain_and_is_not(command: str) -> None:
     """Second lines, other folders, assignments and paths to programs need a person."""
-    assert will_ask("Bash", {"command": command}, "default", WORK)
+    assert why_it_asks("Bash", {"command": command}, Effective("default"), WORK)
 
 
 @pytest.mark.parametrize("value", [None, 5, [], {}, ["ls"], True, "a\x00b", "a\ud800"])
 def test_an_input_of_another_type_does_no_harm(value: Any) -> None:
     """A model may send anything; it is asked about, never a failure."""
     for tool, field in (("Bash", "command"), ("Write", "file_path"), ("Edit", "file_path")):
-        assert will_ask(tool, {field: value}, "default", WORK)
-        will_ask(tool, {field: value}, "acceptEdits", WORK)
+        assert why_it_asks(tool, {field: value}, Effective("default"), WORK)
+        why_it_asks(tool, {field: value}, Effective("acceptEdits"), WORK)
         target_sha256(tool, {field: value}, WORK)
     for bad in ("a\x00b", "a\ud800"):
-        assert will_ask("Read", {"file_path": bad}, "default", WORK)
+        assert why_it_asks("Read", {"file_path": bad}, Effective("default"), WORK)
 
 
 @pytest.mark.parametrize(
@@ -82,14 +83,16 @@ def test_edits_outside_and_of_guarded_files_ask(tmp_path: Path, path: str) -> No
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / "link").symlink_to("/etc")
     work = tmp_path / "work"
-    assert will_ask("Write", {"file_path": str(work / path)}, "acceptEdits", work)
-    assert not will_ask("Write", {"file_path": str(work / "notes.md")}, "acceptEdits", work)
+    assert why_it_asks("Write", {"file_path": str(work / path)}, Effective("acceptEdits"), work)
+    assert not why_it_asks(
+        "Write", {"file_path": str(work / "notes.md")}, Effective("acceptEdits"), work
+    )
 
 
 @pytest.mark.parametrize("mode", ["default", "acceptEdits", "plan"])
 def test_an_unknown_tool_asks(mode: Mode) -> None:
     """A tool that this release does not know needs a person."""
-    assert will_ask("BrandNewTool", {}, mode, WORK)
+    assert why_it_asks("BrandNewTool", {}, Effective(mode), WORK)
 
 
 @given(st.text(max_size=10), INPUTS)

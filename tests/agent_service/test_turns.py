@@ -100,7 +100,7 @@ async def test_an_allowed_command_runs_once(shared: Agent) -> None:
     assert after.last["outcome"] == "completed"
     assert (shared.work / "once.txt").read_text() == "run\n"
     path = f"/v1/turns/{turn.id}/decisions/{turn.decision['id']}"
-    late = {"outcome": "deny", "decided_by": "p2"}
+    late = {"outcome": "deny", "decided_by": "p1"}
     status, answer = await shared.caller.call("POST", path, late)
     assert status == 409
     assert answer["error"]["decided_by"] == "p1"

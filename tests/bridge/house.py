@@ -125,6 +125,8 @@ class House:
         client = AgentClient(self.agent_settings.socket, keys)
         try:
             answer = DecisionAnswer(outcome, "p_elsewhere")
+            workspace = self.agent.bodies()[-1]["workspace"]
+            await client.set_deciders(workspace, ("p_elsewhere",), "p_elsewhere")
             await client.decide(self.agent.started[-1].turn, decision, answer)
         finally:
             await client.close()

@@ -1,0 +1,52 @@
+"""Who may decide in a workspace: its owner, and people they or an admin named.
+
+The agent service decides by what it was told here; the bridge checks first, so that a wrong click
+is answered at once.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import sqlalchemy as sa
+
+from bridge.store.database import Database
+from bridge.store.schema import decider, person
+
+
+class Told(Protocol):
+    async def set_deciders(self, workspace: str, people: tuple[str, ...], by: str) -> None:
+        """From now on the answers of these people count there, and of nobody else."""
+        ...
+
+
+def of(con: sa.Connection, workspace: str) -> list[str]:
+    """The people, the owner first; nobody who is blocked."""
+    mine = sa.select(person.c.id).where(person.c.workspace == workspace)
+    named = sa.select(decider.c.person).where(decider.c.workspace == workspace)
+    return list(
+        con.scalars(
+            sa.select(person.c.id)
+            .where(
+                sa.or_(person.c.id.in_(mine), person.c.id.in_(named)), person.c.role != "blocked"
+            )
+            .order_by(person.c.workspace != workspace, person.c.id)
+        )
+    )
+
+
+class Deciders:
+    """Tells the agent service, before the first turn in a workspace and after each change."""
+
+    def __init__(self, db: Database, agent: Told) -> None:
+        self._db = db
+        self._agent = agent
+        self._told: set[str] = set()
+
+    async def tell(self, workspace: str, by: str, *, again: bool = False) -> None:
+        """Nothing happens where it was told before, unless `again`. Raises `ServiceError`."""
+        if workspace in self._told and not again:
+            return
+        people = tuple(await self._db.tx(of, workspace, durable=False))
+        await self._agent.set_deciders(workspace, people, by)
+        self._told.add(workspace)
