@@ -10,13 +10,22 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import aiohttp
 import structlog
 from yarl import URL
 
-from agent_service.contract import DecisionAnswer, DecisionView, TurnView, errors, events, signing
+from agent_service.contract import (
+    DecisionAnswer,
+    DecisionView,
+    PolicyRule,
+    PolicyView,
+    TurnView,
+    errors,
+    events,
+    signing,
+)
 from agent_service.contract.events import FeedEntry, NumberedEvent, TurnFinished, TurnWaiting
 from bridge.agent_stream import read_events
 
@@ -126,6 +135,31 @@ class AgentClient:
         path = f"/v1/turns/{turn_id}/decisions/{decision_id}"
         data = await self._call("POST", path, asdict(answer), turn_id)
         return DecisionView(**_known(DecisionView, data))
+
+    async def refused(self, turn_id: str, decision_id: str, who: str, why: str) -> None:
+        """Note that an answer was not taken because of who gave it."""
+        path = f"/v1/turns/{turn_id}/decisions/{decision_id}/refused"
+        await self._call("POST", path, {"who": who, "why": why})
+
+    async def policy(self, place: str) -> PolicyView:
+        """Mode and rules of `/v1/policy`, or of one workspace or conversation by its path."""
+        return _policy(await self._call("GET", f"{place}/policy", None))
+
+    async def set_mode(self, place: str, mode: str | None, by: str) -> PolicyView:
+        """Raises `Forbidden` for one above the deployment's ceiling."""
+        body = {"mode": mode, "by": by}
+        return _policy(await self._call("PUT", f"{place}/policy/mode", body))
+
+    async def change_rule(
+        self, method: Literal["PUT", "DELETE"], place: str, behavior: str, pattern: str, by: str
+    ) -> PolicyView:
+        """Add a rule, or take one back. Raises `BadRequest` for one that is none."""
+        body = {"behavior": behavior, "pattern": pattern, "by": by}
+        return _policy(await self._call(method, f"{place}/policy/rules", body))
+
+    async def conversation(self, conversation: str) -> dict[str, Any]:
+        """How a conversation stands. Raises `NotFound` before its first turn."""
+        return await self._call("GET", f"/v1/conversations/{conversation}", None)
 
     async def set_deciders(self, workspace: str, people: tuple[str, ...], by: str) -> None:
         """From now on the answers of these people count there, and of nobody else."""
@@ -275,6 +309,11 @@ async def _body(response: aiohttp.ClientResponse) -> object:
         return json.loads(await response.read())
     except ValueError:
         return None
+
+
+def _policy(data: dict[str, Any]) -> PolicyView:
+    rules = tuple(PolicyRule(**_known(PolicyRule, rule)) for rule in data.get("rules", ()))
+    return PolicyView(**{**_known(PolicyView, data), "rules": rules})
 
 
 def _known(kind: type[Any], data: dict[str, Any]) -> dict[str, Any]:

@@ -25,12 +25,14 @@ from adapters.contract import (
 from agent_service.contract import errors
 from bridge.agent_client import AgentClient
 from bridge.conversations import commands, places
-from bridge.engine.clicks import Clicks, stop_message
+from bridge.engine.clicks import Clicks
 from bridge.engine.inbox import remember
 from bridge.engine.job import MESSAGE
+from bridge.engine.pending import stop_message
 from bridge.engine.problem import problem_with
 from bridge.engine.worker import Workers
 from bridge.people import access
+from bridge.people.deciders import Deciders
 from bridge.store.database import Database
 from bridge.store.schema import message, seen
 
@@ -41,11 +43,19 @@ T = TypeVar("T")
 class BridgeHost:
     """Implements `adapters.contract.Host` for every adapter of this process."""
 
-    def __init__(self, db: Database, workers: Workers, clicks: Clicks, client: AgentClient) -> None:
+    def __init__(
+        self,
+        db: Database,
+        workers: Workers,
+        clicks: Clicks,
+        client: AgentClient,
+        deciders: Deciders,
+    ) -> None:
         self._db = db
         self._workers = workers
         self._clicks = clicks
         self._client = client
+        self._deciders = deciders
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def submit(self, inbound: Inbound) -> Receipt:
@@ -102,8 +112,17 @@ class BridgeHost:
             self._workers.stop_turn(reply.stopped)
         if reply.taken_back is not None:
             await self._workers.taken_back(reply.taken_back)
+        text = reply.text
+        if reply.call is not None:
+            try:
+                text = await reply.call.make(self._client, self._tell_deciders)
+            except errors.ServiceError as error:
+                text = f"{error.message} {error.remedy}".strip()
         only_for = command.sender.identity
-        return Receipt("stored", MessageOut(reply.text, only_for=only_for, tone="notice"))
+        return Receipt("stored", MessageOut(text, only_for=only_for, tone="notice"))
+
+    async def _tell_deciders(self, workspace: str, by: str) -> None:
+        await self._deciders.tell(workspace, by, again=True)
 
     async def _lifecycle(self, event: Lifecycle) -> Receipt:
         if event.kind == "opened":

@@ -13,6 +13,7 @@ from adapters.contract import Adapter, DeliveryError, Plugin, SetupInvalid
 from bridge import plugins
 from bridge.agent_client import AgentClient
 from bridge.engine.clicks import Clicks
+from bridge.engine.deciding import Deciding
 from bridge.engine.feed import Feed
 from bridge.engine.inbox import Inbox
 from bridge.engine.statusline import StatusLines
@@ -89,7 +90,7 @@ class Bridge:
             concurrency=settings.bridge_concurrency,
             patience=patience,
         )
-        self._clicks = Clicks(
+        deciding = Deciding(
             self.db,
             self.client,
             self._workers,
@@ -98,8 +99,9 @@ class Bridge:
             report=self._heard,
             patience=patience,
         )
+        self._clicks = Clicks(self.db, self._workers, self.adapters, deciding, report=self._heard)
         self._feed = Feed(self.db, self.client, self._workers)
-        self.host = BridgeHost(self.db, self._workers, self._clicks, self.client)
+        self.host = BridgeHost(self.db, self._workers, self._clicks, self.client, deciders)
         self._tasks: list[asyncio.Task[None]] = []
         self._runner: web.AppRunner | None = None
         self._over = asyncio.Event()

@@ -9,8 +9,8 @@ from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 
-from adapters.contract import CommandIn, Sender
-from bridge.conversations import places
+from adapters.contract import Address, CommandIn, Sender
+from bridge.conversations import governing, places
 from bridge.people import access
 from bridge.people.access import Person
 from bridge.store.database import Database
@@ -25,6 +25,8 @@ class Reply:
     text: str
     stopped: int | None = None
     taken_back: int | None = None
+    call: governing.Call | None = None
+    """It gives the text, instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,8 @@ class Asked:
     sender: Sender
     who: Person
     home: Any | None
+    address: Address
+    rest: str
     stop: Callable[[sa.Connection, Database, Any], bool] = field(repr=False)
 
 
@@ -59,7 +63,7 @@ def run(
         hint = f"Did you mean `{near[0]}`?" if near else "`help` lists the commands."
         return Reply(f"There is no command `{_quoted(command.name)}`. {hint}")
     home = places.find(con, command.address)
-    return found[0](Asked(con, db, command.sender, who, home, stop))
+    return found[0](Asked(con, db, command.sender, who, home, command.address, command.rest, stop))
 
 
 def _help(_asked: Asked) -> Reply:
@@ -126,8 +130,25 @@ def _whoami(asked: Asked) -> Reply:
     return Reply(
         f"You are {_quoted(asked.who.name)}, {asked.who.role}. "
         f"This account: {account.platform}, `{_quoted(account.user)}`. "
-        f"Your workspace: `{asked.who.workspace}`."
+        f"Your id: `{asked.who.id}`. Your workspace: `{asked.who.workspace}`."
     )
+
+
+def _governing(command: Callable[[governing.Here], str | governing.Call]) -> Command:
+    def run_it(asked: Asked) -> Reply:
+        home = asked.home or places.open_or_create(
+            asked.con, asked.db, asked.address, owner=asked.who.id
+        )
+        if home.owner not in (None, asked.who.id):
+            return Reply(places.NOT_YOURS)
+        words = asked.rest.split()
+        here = governing.Here(
+            asked.con, asked.db, asked.who, asked.who.workspace, home.agent_conversation, words
+        )
+        told = command(here)
+        return Reply("", call=told) if isinstance(told, governing.Call) else Reply(told)
+
+    return run_it
 
 
 def _open_rows(con: sa.Connection, home: Any) -> list[Any]:
@@ -157,5 +178,8 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "new": (_new, "forget what was said; your files stay"),
     "stop": (_stop, "stop what is running now; what is queued stays queued"),
     "status": (_status, "what is going on here"),
+    "mode": (_governing(governing.mode), "what it does unasked: `mode plan`, for example"),
+    "rules": (_governing(governing.rules), "what is allowed, asked or denied by a rule"),
+    "deciders": (_governing(governing.people), "whose answers count in your workspace"),
     "whoami": (_whoami, "who Bascule takes you for"),
 }

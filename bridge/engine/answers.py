@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from agent_service.contract import DecisionAnswer
 
-VERBS = ("allow", "deny", "answer")
+_SCOPES: dict[str, Literal["conversation", "workspace"]] = {
+    "conversation": "conversation",
+    "workspace": "workspace",
+}
 OTHER = ".other"
 """A form's field `q0.other` holds free text besides the menu `q0`."""
 
@@ -20,14 +23,19 @@ def answer_of(
 ) -> DecisionAnswer | None:
     """The answer, or None when the button is none of ours or its form brought nothing.
 
-    `allow` and `deny` (a field `reason` says why); `answer` with the fields `q0`, `q1`, … of a
-    form, one a question; `answer.<q>.<o>` for option o of question q as a button of its own.
+    `allow`, once or as a pattern (`allow.conversation`, `allow.workspace`), or a plan with its
+    edits (`allow.edits`); `deny` (a field `reason` says why); `answer` with the fields `q0`, `q1`,
+    … of a form, one a question; `answer.<q>.<o>` for option o of question q as a button of its own.
     """
     given = {name: [text for text in texts if text.strip()] for name, texts in values}
     name, _, place = verb.partition(".")
     reason = " ".join(given.get("reason", []))
     if name == "allow" and not place:
         return DecisionAnswer("allow", decided_by, reason)
+    if name == "allow" and place in _SCOPES:
+        return DecisionAnswer("allow", decided_by, reason, scope=_SCOPES[place])
+    if name == "allow" and place == "edits":
+        return DecisionAnswer("allow", decided_by, reason, mode="acceptEdits")
     if name == "deny" and not place:
         return DecisionAnswer("deny", decided_by, reason)
     if name != "answer":

@@ -13,6 +13,7 @@ from adapters.contract import PostRef
 from agent_service.contract import Decision
 from bridge.engine.job import Job
 from bridge.engine.turn import shown_decision
+from bridge.people import access
 from bridge.store import schema
 from bridge.store.database import Database
 from bridge.store.errors import StoreFull
@@ -62,6 +63,10 @@ class Record:
         except StoreFull:
             # The adapter gives the same post for the same key after a crash.
             log.warning("post not recorded", key=key)
+
+    async def name_of(self, person: str) -> str:
+        """Their name for people to read."""
+        return await self._db.tx(access.name_of, person, durable=False)
 
     async def decision(self, job: Job, asked: Decision) -> None:
         """What was asked, so that a button finds it."""

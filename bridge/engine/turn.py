@@ -12,7 +12,13 @@ import structlog
 
 from adapters.contract import Adapter, Choice, MessageOut
 from agent_service.contract import Decision, TurnView, errors, events
-from agent_service.contract.events import DecisionRequested, TurnFinished, TurnWaiting
+from agent_service.contract.events import (
+    DecisionApproved,
+    DecisionRequested,
+    DecisionResolved,
+    TurnFinished,
+    TurnWaiting,
+)
 from bridge.agent_client import TRANSIENT, AgentClient, Patience, Unreached
 from bridge.engine.delivery import Delivery
 from bridge.engine.job import Job
@@ -42,6 +48,8 @@ Present = Callable[[int, int], Presentation]
 """Makes a presentation for posts of at most so many characters, with files of at most so many
 bytes."""
 RememberDecision = Callable[[Job, Decision], Awaitable[None]]
+NameOf = Callable[[str], Awaitable[str]]
+"""A person's name for their id."""
 TellDeciders = Callable[[str, str], Awaitable[None]]
 """Has the agent service know who may decide in a workspace; by whose message that came up."""
 
@@ -74,6 +82,7 @@ class TurnRun:
         present: Present,
         lines: StatusLines,
         remember: RememberDecision,
+        name_of: NameOf,
         tell_deciders: TellDeciders,
         patience: float,
     ) -> None:
@@ -84,6 +93,7 @@ class TurnRun:
         self._presentation = present(adapter.caps.text_limit, adapter.caps.file_limit)
         self._lines = lines
         self._remember = remember
+        self._name_of = name_of
         self._tell_deciders = tell_deciders
         self._patience_limit = patience
         self._stop_asked = job.stop_asked
@@ -186,6 +196,10 @@ class TurnRun:
         if isinstance(event, DecisionRequested):
             # Before its buttons are there: a click must find it.
             await self._remember(self.job, event.decision)
+        elif isinstance(event, DecisionApproved):
+            event = replace(event, by=await self._name_of(event.by))
+        elif isinstance(event, DecisionResolved) and event.decided_by:
+            event = replace(event, decided_by=await self._name_of(event.decided_by))
         self._presentation.apply(event)
         if isinstance(event, TurnFinished):
             return

@@ -245,6 +245,7 @@ class Workers:
             present=self._present,
             lines=self._lines,
             remember=self._record.decision,
+            name_of=self._record.name_of,
             tell_deciders=self._deciders.tell,
             patience=self._patience,
         )

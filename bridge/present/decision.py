@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from adapters.contract import Choice, Field, FileOut, MessageOut
 from agent_service.contract import Decision, Question
-from agent_service.contract.events import DecisionResolved
+from agent_service.contract.events import DecisionApproved, DecisionResolved
 
 MOST_BUTTONS = 5
 _ROOM_FOR_ENDING = 250
@@ -35,13 +35,22 @@ def card(decision: Decision, limit: int, file_limit: int) -> MessageOut:
     body, files, whole = _body(decision, limit - len(context) - _ROOM_FOR_ENDING, file_limit)
     choices = _CHOICES.get(decision.kind, _tool_choices)(decision)
     if not whole:
-        choices = tuple(choice for choice in choices if not choice.action.endswith(":allow"))
+        choices = tuple(choice for choice in choices if ":allow" not in choice.action)
     return MessageOut(f"{body}\n\n{context}", choices=choices, files=files, tone="decision")
+
+
+def approved(asked: MessageOut, event: DecisionApproved) -> MessageOut:
+    """The card once somebody allowed it, while others have to as well."""
+    others = "one more person has" if event.missing == 1 else f"{event.missing} more people have"
+    text = f"{asked.markdown}\n\n**✓ Allowed by {plain(event.by, 60)}; {others} to allow it.**"
+    return replace(asked, markdown=text, files=())
 
 
 def resolved(asked: MessageOut, event: DecisionResolved) -> MessageOut:
     """The card once it is over: what was asked stays, the buttons go."""
     ending = _ENDINGS.get(event.state, event.state)
+    if event.decided_by:
+        ending += f" by {plain(event.decided_by, 60)}"
     if event.reason:
         ending += f": {plain(event.reason, 80)}"
     text = f"{asked.markdown}\n\n**{ending}**"
@@ -62,6 +71,10 @@ def fenced(text: str, language: str = "") -> str:
     return f"{mark}{language}\n{text}\n{mark}"
 
 
+def _code(text: str) -> str:
+    return f"`{text.replace('`', 'ˋ')}`"
+
+
 def _body(decision: Decision, room: int, file_limit: int) -> tuple[str, tuple[FileOut, ...], bool]:
     """(text, files, whether the two together hold all of it)."""
     name = _NAMES.get(decision.language, "whole.txt")
@@ -70,6 +83,12 @@ def _body(decision: Decision, room: int, file_limit: int) -> tuple[str, tuple[Fi
         whole, head = _questions(decision.questions), "**The agent asks:**"
     elif decision.kind == "plan":
         whole, head, language, name = decision.shown, "**The agent has a plan:**", "", "plan.md"
+    elif decision.kind == "network":
+        whole = fenced(decision.shown)
+        head = "**The agent tried to reach a host that is not allowed here:**"
+    elif decision.again:
+        whole = fenced(decision.shown, language)
+        head = f"**Run this again?** {plain(decision.title or decision.tool)}"
     elif decision.tool == "Bash":
         whole, head = fenced(decision.shown, "bash"), "**May the agent run this?**"
     else:
@@ -116,28 +135,78 @@ def _context(decision: Decision) -> str:
         said.append(f"> It says: {plain(decision.claim, 200)}")
     if decision.why:
         said.append(f"> {plain(decision.why, 200)}")
+    if decision.needs > 1:
+        said.append(f"**{decision.needs} different people have to allow it.**")
+    if decision.pattern:
+        said.append(f"> The pattern means {decision.pattern_words} ({_code(decision.pattern)}).")
     if decision.expires_at:
         until = datetime.fromtimestamp(decision.expires_at, UTC)
-        word = "is given up" if decision.kind == "question" else "counts as denied"
+        words = {"question": "is given up", "network": "stays refused"}
+        word = words.get(decision.kind, "counts as denied")
         said.append(f"_Unanswered, it {word} on {until:%d %B at %H:%M} UTC._")
     return "\n\n".join(said)
 
 
 def _tool_choices(decision: Decision) -> tuple[Choice, ...]:
+    action = f"d:{decision.id}"
     return (
-        Choice(f"d:{decision.id}:allow", "Allow once", "primary", hint="this one call, as shown"),
-        Choice(f"d:{decision.id}:deny", "Deny", "danger"),
+        *_allowing(decision, action),
+        Choice(f"{action}:deny", "Go on without" if decision.again else "Deny", "danger"),
         Choice(
-            f"d:{decision.id}:deny",
+            f"{action}:deny",
             "Deny and say why",
-            form=(Field("reason", "What should it do instead?"),),
+            form=(Field("reason", "What should it know?"),),
+            hint="the agent goes on, knowing why",
         ),
+        Choice(
+            f"{action}:instead",
+            "Deny and do this instead",
+            form=(Field("text", "What should it do instead?"),),
+            hint="this turn ends, and what you write comes next",
+        ),
+    )
+
+
+def _allowing(decision: Decision, action: str) -> tuple[Choice, ...]:
+    if decision.again:
+        return (Choice(f"{action}:allow", "Run it again", hint="this one call, as shown"),)
+    once = Choice(f"{action}:allow", "Allow once", "primary", hint="this one call, as shown")
+    if not decision.pattern:
+        return (once,)
+    # What the pattern means stands in the card, whole; a button has no room for it.
+    return (
+        once,
+        Choice(f"{action}:allow.conversation", "Allow this pattern here", hint=_meant(decision)),
+        Choice(f"{action}:allow.workspace", "Always allow this pattern", hint=_meant(decision)),
+    )
+
+
+def _meant(decision: Decision) -> str:
+    return decision.pattern_words.replace("`", "")
+
+
+def _network_choices(decision: Decision) -> tuple[Choice, ...]:
+    action = f"d:{decision.id}"
+    hint = "the agent may reach it from now on, in every conversation of this workspace"
+    return (
+        Choice(f"{action}:allow", "Allow this host for this workspace", hint=hint),
+        Choice(f"{action}:deny", "Leave it refused"),
     )
 
 
 def _plan_choices(decision: Decision) -> tuple[Choice, ...]:
     return (
-        Choice(f"d:{decision.id}:allow", "Approve", "primary", hint="it starts to work"),
+        Choice(
+            f"d:{decision.id}:allow",
+            "Approve",
+            "primary",
+            hint="it starts to work, and asks before it changes anything",
+        ),
+        Choice(
+            f"d:{decision.id}:allow.edits",
+            "Approve, with edits",
+            hint="it starts to work, and changes files unasked",
+        ),
         Choice(
             f"d:{decision.id}:deny",
             "Keep planning",
@@ -163,4 +232,8 @@ def _question_choices(decision: Decision) -> tuple[Choice, ...]:
     return (*buttons, other, Choice(f"d:{decision.id}:deny", "Do not answer"))
 
 
-_CHOICES = {"question": _question_choices, "plan": _plan_choices}
+_CHOICES = {
+    "question": _question_choices,
+    "plan": _plan_choices,
+    "network": _network_choices,
+}

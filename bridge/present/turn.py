@@ -11,7 +11,7 @@ from typing import Literal
 
 from adapters.contract import MessageOut, Step
 from agent_service.contract import events
-from bridge.present.decision import card, plain, resolved
+from bridge.present.decision import approved, card, plain, resolved
 from bridge.present.split import Splitter
 
 _CARDS_OF_THEIR_OWN = {"AskUserQuestion", "ExitPlanMode"}
@@ -63,7 +63,8 @@ class _Segment:
 
 
 class TurnPresentation:
-    """Implements `bridge.engine.turn.Presentation`. The limits are the platform's.
+    """Implements `bridge.engine.turn.Presentation`. The limits are the platform's. Whoever decided
+    is named in the events by their name.
 
     A notice is what goes on right now, as long as it does, and leaves nothing behind. Before the
     turn has started nothing else is said for long, so there it is a post of its own.
@@ -102,11 +103,18 @@ class TurnPresentation:
                 self._started(event)
             case events.ToolFinished():
                 self._tool_over(event)
+            case events.DecisionRequested(decision=asked) if asked.kind == "network":
+                # Nothing waits for it: the turn goes on.
+                self._end_segments()
+                self._parts.append(asked.id)
+                self._cards[asked.id] = card(asked, self._limit, self._file_limit)
             case events.DecisionRequested(decision=asked):
                 self._close("waiting")
                 self._parts.append(asked.id)
                 self._cards[asked.id] = card(asked, self._limit, self._file_limit)
                 self._status = "Waiting for your answer"
+            case events.DecisionApproved(id=key) if key in self._cards:
+                self._cards[key] = approved(self._cards[key], event)
             case events.DecisionResolved(id=key) if key in self._cards:
                 self._cards[key] = resolved(self._cards[key], event)
                 self._status = "Thinking…"
@@ -186,6 +194,11 @@ class TurnPresentation:
             for number, (place, step) in enumerate(segment.steps):
                 if step.state == "running" or (step.state == "waiting" and left != "waiting"):
                     segment.steps[number] = (place, replace(step, state=left))
+        self._end_segments()
+
+    def _end_segments(self) -> None:
+        """What comes now stands below; steps that still run go on where they are."""
+        for segment in self._segments():
             segment.texts()
             segment.closed = True
 

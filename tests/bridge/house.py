@@ -110,23 +110,33 @@ class House:
             ActionIn((key or f"k{number}",), self.at(channel), sender, action, values)
         )
 
-    async def command(self, name, channel="c1", *, sender=OWNER, key="") -> str:
+    async def command(self, name, channel="c1", *, sender=OWNER, key="", rest="") -> str:
         number = next(self.numbers)
         receipt = await self.host.submit(
-            CommandIn((key or f"k{number}",), self.at(channel), sender, name)
+            CommandIn((key or f"k{number}",), self.at(channel), sender, name, rest)
         )
         return receipt.reply.markdown if receipt.reply else receipt.outcome
+
+    def client(self) -> AgentClient:
+        """Past the bridge, as an operator's page calls."""
+        keys = read_signing_keys(self.settings().signing_keys_file)
+        return AgentClient(self.agent_settings.socket, keys)
+
+    async def tell_deciders(self, workspace: str, people: tuple[str, ...]) -> None:
+        client = self.client()
+        try:
+            await client.set_deciders(workspace, people, "p_elsewhere")
+        finally:
+            await client.close()
 
     async def decide_elsewhere(self, outcome: str) -> None:
         """Somebody answers the newest decision past the bridge, as on an operator's page."""
         choice = next(c for c in self.choices() if c.startswith("d:"))
         _, decision, _ = choice.split(":")
-        keys = read_signing_keys(self.settings().signing_keys_file)
-        client = AgentClient(self.agent_settings.socket, keys)
+        await self.tell_deciders(self.agent.bodies()[-1]["workspace"], ("p_elsewhere",))
+        client = self.client()
         try:
             answer = DecisionAnswer(outcome, "p_elsewhere")
-            workspace = self.agent.bodies()[-1]["workspace"]
-            await client.set_deciders(workspace, ("p_elsewhere",), "p_elsewhere")
             await client.decide(self.agent.started[-1].turn, decision, answer)
         finally:
             await client.close()

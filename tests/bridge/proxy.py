@@ -34,6 +34,8 @@ class Proxy:
         """Each turn once, in the order in which they began."""
         self.warmed: list[dict] = []
         self.decisions: list[dict] = []
+        self.noted: list[dict] = []
+        """Answers that the bridge did not take, as it told the service."""
         self.refused: list[str] = []
         """What the service called not authentic."""
         self.open: dict[str, str] = {}
@@ -104,6 +106,8 @@ class Proxy:
             self.warmed.append({"conversation": conversation, **json.loads(body)})
         elif request.path.endswith("/interrupt") and json.loads(got).get("state") == "finished":
             self.open.pop(request.path.split("/")[-2], None)
+        elif request.path.endswith("/refused"):
+            self.noted.append(json.loads(body))
         elif "/decisions/" in request.path and answer.status == 200:
             self.decisions.append(json.loads(body))
         return web.Response(body=got, status=answer.status, content_type="application/json")

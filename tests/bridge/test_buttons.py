@@ -30,9 +30,9 @@ async def test_allow(up):
 async def test_deny_with_a_reason(up):
     """A denial carries the words of the form."""
     await up.say(ASK)
-    _, _, deny = await up.card()
+    deny = next(choice for choice in await up.card() if choice.endswith(":deny"))
     await up.click(deny, values=(("reason", ("use make clean",)),))
-    await up.sees("✗ Denied: use make clean")
+    await up.sees("✗ Denied by Olga: use make clean")
     assert up.agent.decisions[0]["outcome"] == "deny"
     assert up.agent.decisions[0]["reason"] == "use make clean"
 
@@ -69,7 +69,8 @@ async def test_empty_form(up):
 async def test_first_answer_wins(up, wait):
     """Later answers are told what was decided and by whom."""
     await up.say(ASK)
-    allow, deny, _ = await up.card()
+    allow, *_ = choices = await up.card()
+    deny = next(choice for choice in choices if choice.endswith(":deny"))
     await up.click(allow)
     await wait(lambda: up.agent.decisions)
     await up.click(deny)
@@ -78,12 +79,12 @@ async def test_first_answer_wins(up, wait):
 
 
 async def test_only_the_owner_decides(up, stranger):
-    """Nobody else's click counts, and they are told so alone."""
+    """Nobody else's click counts; they are told so alone, and it is noted."""
     other = Sender(Identity("memory", "t", "second"), "Sid", host_owner=True)
     await up.say(ASK)
     allow, *_ = await up.card()
     await up.click(allow, sender=other)
-    await up.sees("Only the person this conversation belongs to")
+    await up.sees("Only the owner of this workspace")
     await up.click(allow, sender=stranger)
     await up.sees("not let in")
     assert [m.only_for for m in up.platform.shown() if m.only_for] == [
@@ -91,6 +92,8 @@ async def test_only_the_owner_decides(up, stranger):
         stranger.identity,
     ]
     assert up.agent.decisions == []
+    noted = [note["who"] for note in up.agent.noted]
+    assert noted == ["memory:t:second", "memory:t:stranger"]
 
 
 @pytest.mark.parametrize(
@@ -113,6 +116,7 @@ async def test_forged_buttons(up, action):
     """A button that is not ours, or no longer, says so and does nothing."""
     await up.say("say done")
     await up.sees("done")
+    await up.quiet()
     await up.click(action)
     await up.sees("over already" if action == "stop:1" else "not valid any more")
     assert len(up.agent.started) == 1

@@ -71,7 +71,8 @@ def test_a_decision_closes_what_was_said_before_it():
     said, question = (post for _, post in made.posts())
     assert said.final
     assert said.steps[0].state == "waiting"
-    assert [c.action for c in question.choices] == ["d:d_1:allow", "d:d_1:deny", "d:d_1:deny"]
+    verbs = ["allow", "deny", "deny", "instead"]
+    assert [c.action for c in question.choices] == [f"d:d_1:{verb}" for verb in verbs]
     for event in [
         events.DecisionResolved("d_1", "allowed", "p1"),
         events.ToolFinished("1", True, "a"),
@@ -110,6 +111,9 @@ def test_every_button_of_a_card_is_understood():
     cards = [
         asked(),
         asked("# Plan", kind="plan", tool="ExitPlanMode"),
+        asked("git push", pattern="Bash(git push *)", pattern_words="`git push` and more"),
+        asked("ls", again=True),
+        asked("pypi.org:443", kind="network", tool=""),
         asked("q", kind="question", questions=(Question("q?", "h", options),)),
         asked("q", kind="question", questions=(Question("q?", "h", options, many=True),)),
         asked(
@@ -121,6 +125,8 @@ def test_every_button_of_a_card_is_understood():
                  for o in q.options]} for q in decision.questions]}  # fmt: skip
         for choice in card(decision, 500, FILE_LIMIT).choices:
             verb = choice.action.split(":")[2]
+            if verb == "instead":
+                continue  # that is no answer: it ends the turn
             values = [(field.name, ["text"]) for field in choice.form]
             assert answer_of(verb, values, shown, "p1") is not None, choice
 
@@ -211,7 +217,7 @@ def test_what_no_file_can_hold_is_named_and_cannot_be_allowed():
     assert made.files == ()
     assert f"command.sh with {len(command):,} bytes" in made.markdown
     assert len(made.markdown) <= 2000
-    assert {choice.action for choice in made.choices} == {"d:d_1:deny"}
+    assert {choice.action for choice in made.choices} == {"d:d_1:deny", "d:d_1:instead"}
     plan = card(asked("step " * 900, kind="plan", tool="ExitPlanMode"), 2000, 100)
     assert {choice.action for choice in plan.choices} == {"d:d_1:deny"}
     long = Question("why?", "h", tuple(QuestionOption(x, "y" * 300) for x in "abcd"))

@@ -1,0 +1,232 @@
+"""Commands about what the agent may do unasked: its mode, rules, and whose answers count."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeAlias
+
+import sqlalchemy as sa
+
+from agent_service.contract import MODE_WORDS, MODES, Behavior, PolicyView, errors
+from bridge.people import access, deciders
+from bridge.people.access import Person
+from bridge.store.database import Database
+from bridge.store.schema import decider, person
+
+NOT_A_DECIDER = "Only those who may decide in this workspace can change that."
+BEHAVIORS: tuple[Behavior, ...] = ("allow", "ask", "deny")
+
+
+class Agent(Protocol):
+    """What these commands ask of the agent service. Each raises `ServiceError`."""
+
+    async def policy(self, place: str) -> PolicyView: ...
+
+    async def set_mode(self, place: str, mode: str | None, by: str) -> PolicyView: ...
+
+    async def change_rule(
+        self, method: Literal["PUT", "DELETE"], place: str, behavior: str, pattern: str, by: str
+    ) -> PolicyView: ...
+
+    async def conversation(self, conversation: str) -> dict[str, Any]: ...
+
+
+TellDeciders: TypeAlias = Callable[[str, str], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What is left to do with the agent service once the command is stored; it gives the reply."""
+
+    make: Callable[[Agent, TellDeciders], Awaitable[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """Where a command was given: the paths of the conversation and its workspace."""
+
+    con: sa.Connection
+    db: Database
+    who: Person
+    workspace: str
+    conversation: str
+    words: list[str]
+
+    @property
+    def may(self) -> bool:
+        return self.who.id in deciders.of(self.con, self.workspace)
+
+    def place(self, scope: str) -> str:
+        if scope == "workspace":
+            return f"/v1/workspaces/{self.workspace}"
+        return f"/v1/conversations/{self.conversation}"
+
+
+def mode(here: Here) -> str | Call:
+    """`mode`, `mode plan`, `mode plan workspace`, `mode reset`."""
+    if not here.words:
+        return Call(_show_mode(here))
+    wanted, *rest = here.words
+    scope = "workspace" if [word.lower() for word in rest] == ["workspace"] else "conversation"
+    known = {name.lower(): name for name in MODES} | {"reset": None}
+    if wanted.lower() not in known or (rest and scope == "conversation"):
+        names = ", ".join(f"`{name}`" for name in MODES)
+        return f"Write `mode` and one of {names}, or `mode reset`; add `workspace` for all of it."
+    if not here.may:
+        return NOT_A_DECIDER
+    return Call(_set_mode(here, scope, known[wanted.lower()]))
+
+
+def _show_mode(here: Here) -> Callable[[Agent, TellDeciders], Awaitable[str]]:
+    async def make(agent: Agent, _tell: TellDeciders) -> str:
+        now = await _mode_now(agent, here)
+        lines = [f"- `{name}`{' (now)' if name == now else ''}: {MODE_WORDS[name]}"
+                 for name in MODES]  # fmt: skip
+        return "The agent's modes:\n\n" + "\n".join(lines)
+
+    return make
+
+
+async def _mode_now(agent: Agent, here: Here) -> str:
+    try:
+        return str((await agent.conversation(here.conversation))["mode"])
+    except errors.NotFound:
+        places = (here.place("conversation"), here.place("workspace"), "/v1")
+        for place in places:
+            if (found := (await agent.policy(place)).mode) is not None:
+                return found
+        return "default"
+
+
+def _set_mode(
+    here: Here, scope: str, wanted: str | None
+) -> Callable[[Agent, TellDeciders], Awaitable[str]]:
+    async def make(agent: Agent, _tell: TellDeciders) -> str:
+        await agent.set_mode(here.place(scope), wanted, here.who.id)
+        where = "in this workspace" if scope == "workspace" else "here"
+        if wanted is None:
+            return f"No mode of its own is set {where} any more."
+        now = "" if scope == "conversation" else " (where no conversation has its own)"
+        meaning = next(words for name, words in MODE_WORDS.items() if name == wanted)
+        return f"Mode `{wanted}` {where} from now on{now}: it {meaning}."
+
+    return make
+
+
+def rules(here: Here) -> str | Call:
+    """`rules`, `rules allow Bash(npm test *)`, `rules here deny …`, `rules remove 2`."""
+    words = here.words
+    scope = "conversation" if words[:1] == ["here"] else "workspace"
+    verb, *rest = (words[1:] or [""]) if scope == "conversation" else (words or ["list"])
+    pattern = " ".join(rest)
+    if verb == "list" and not pattern:
+        return Call(_list_rules(here))
+    if not here.may:
+        return NOT_A_DECIDER
+    if verb == "remove" and pattern.isdecimal():
+        return Call(_remove_rule(here, int(pattern[:6])))
+    if verb in BEHAVIORS and pattern:
+        return Call(_add_rule(here, scope, verb, pattern))
+    return (
+        "Write `rules`, `rules allow Bash(npm test *)`, `rules ask …`, `rules deny …` or "
+        "`rules remove 2`; `rules here …` is for this conversation alone."
+    )
+
+
+async def _all_rules(agent: Agent, here: Here) -> list[tuple[str, str, str]]:
+    """(scope, behavior, pattern) of what can be taken back here, in a stable order."""
+    found: list[tuple[str, str, str]] = []
+    for scope in ("workspace", "conversation"):
+        view = await agent.policy(here.place(scope))
+        found += [(scope, rule.behavior, rule.pattern) for rule in view.rules]
+    return found
+
+
+def _list_rules(here: Here) -> Callable[[Agent, TellDeciders], Awaitable[str]]:
+    async def make(agent: Agent, _tell: TellDeciders) -> str:
+        mine = await _all_rules(agent, here)
+        lines = [
+            f"{number}. {behavior} {_code(pattern)} ({'here' if scope != 'workspace' else scope})"
+            for number, (scope, behavior, pattern) in enumerate(mine, 1)
+        ]
+        theirs = [
+            f"- {rule.behavior.replace('_', ' ')} {_code(rule.pattern)}"
+            for rule in (await agent.policy("/v1")).rules
+        ]
+        said = ["Rules of this workspace and conversation:", "\n".join(lines) or "None."]
+        if theirs:
+            said += ["Rules of this deployment:", "\n".join(theirs)]
+        return "\n\n".join(said)
+
+    return make
+
+
+def _add_rule(
+    here: Here, scope: str, behavior: str, pattern: str
+) -> Callable[[Agent, TellDeciders], Awaitable[str]]:
+    async def make(agent: Agent, _tell: TellDeciders) -> str:
+        await agent.change_rule("PUT", here.place(scope), behavior, pattern, here.who.id)
+        where = "this workspace" if scope == "workspace" else "this conversation"
+        return f"From now on in {where}: {behavior} {_code(pattern)}."
+
+    return make
+
+
+def _remove_rule(here: Here, number: int) -> Callable[[Agent, TellDeciders], Awaitable[str]]:
+    async def make(agent: Agent, _tell: TellDeciders) -> str:
+        mine = await _all_rules(agent, here)
+        if not 1 <= number <= len(mine):
+            return f"There is no rule {number}; `rules` lists them."
+        scope, behavior, pattern = mine[number - 1]
+        await agent.change_rule("DELETE", here.place(scope), behavior, pattern, here.who.id)
+        return (
+            f"Taken back: {behavior} {_code(pattern)}. It holds no more, also where work goes on."
+        )
+
+    return make
+
+
+def people(here: Here) -> str | Call:
+    """`deciders`, `deciders add p_…`, `deciders remove p_…`."""
+    if not here.words:
+        lines = []
+        for number, one in enumerate(deciders.of(here.con, here.workspace)):
+            owner = " (the owner)" if number == 0 else ""
+            lines.append(f"- {_plain(access.name_of(here.con, one))}, `{one}`{owner}")
+        return "Whose answers count in this workspace:\n\n" + "\n".join(lines)
+    if here.who.workspace != here.workspace and here.who.role not in ("operator", "admin"):
+        return "Only the owner of this workspace, or an admin, names those who may decide."
+    verb, *rest = here.words
+    if verb not in ("add", "remove") or len(rest) != 1:
+        return "Write `deciders`, `deciders add ID` or `deciders remove ID`; `whoami` tells an id."
+    row = here.con.execute(sa.select(person).where(person.c.id == rest[0].strip("`"))).first()
+    if row is None or row.role == "blocked":
+        return "There is no such person here. `whoami` tells people their id."
+    if row.workspace == here.workspace:
+        return "The owner of the workspace always decides there."
+    if verb == "add":
+        fresh = here.db.insert(decider).values(
+            workspace=here.workspace, person=row.id, added_by=here.who.id, added_at=here.db.now
+        )
+        here.con.execute(fresh.on_conflict_do_nothing())
+    else:
+        gone = decider.delete().where(
+            decider.c.workspace == here.workspace, decider.c.person == row.id
+        )
+        here.con.execute(gone)
+
+    async def make(_agent: Agent, tell: TellDeciders) -> str:
+        await tell(here.workspace, here.who.id)
+        counts = "count" if verb == "add" else "do not count any more"
+        return f"The answers of {_plain(row.name)} {counts} in this workspace."
+
+    return Call(make)
+
+
+def _code(text: str) -> str:
+    return f"`{text.replace('`', 'ˋ')}`"
+
+
+def _plain(text: str) -> str:
+    return text[:80].replace("`", "'").replace("@", "@\u200b").replace("\n", " ")

@@ -1,0 +1,206 @@
+"""The buttons of decisions: who may press them is checked here first, and by the agent service."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import sqlalchemy as sa
+import structlog
+
+from adapters.contract import ActionIn, Adapter, PostRef
+from agent_service.contract import DecisionView, errors, events
+from bridge.agent_client import TRANSIENT, AgentClient, Patience
+from bridge.conversations import places
+from bridge.engine.answers import answer_of
+from bridge.engine.delivery import Delivery, Report
+from bridge.engine.job import MESSAGE
+from bridge.engine.pending import home_of, queue, stop_message
+from bridge.engine.problem import problem_with
+from bridge.engine.worker import Workers
+from bridge.people import access, deciders
+from bridge.people.deciders import Deciders
+from bridge.present.decision import card, resolved
+from bridge.store.database import Database
+from bridge.store.schema import decision, message, post
+
+log = structlog.get_logger()
+
+NOT_VALID = "This button is not valid any more."
+NOT_A_DECIDER = "Only the owner of this workspace, and people they or an admin named, decide here."
+NOT_YOUR_TURN = "Only the person this conversation belongs to can have it do something instead."
+NOTHING_CHOSEN = "Nothing was chosen or written: press the button again and fill in one of the two."
+ONE_MORE = "Noted. One more person has to allow it."
+NOT_WAITING = "This was decided already; write it as a message instead."
+STATES = {"allow": "allowed", "deny": "denied", "answer": "answered"}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A decision that a button belongs to."""
+
+    id: str
+    turn_id: str
+    message: int
+    workspace: str
+    shown: dict[str, Any]
+
+
+class Deciding:
+    """One a bridge."""
+
+    def __init__(
+        self,
+        db: Database,
+        client: AgentClient,
+        workers: Workers,
+        adapters: Mapping[str, Adapter],
+        told: Deciders,
+        *,
+        report: Report,
+        patience: float,
+    ) -> None:
+        self._db = db
+        self._client = client
+        self._workers = workers
+        self._adapters = adapters
+        self._deciders = told
+        self._report = report
+        self._patience = patience
+
+    async def act(self, action: ActionIn, rest: str) -> str:
+        """Answer the decision that a button belongs to; gives what its presser is told."""
+        decision_id, _, verb = rest.partition(":")
+        refused, asked, person = await self._db.tx(self._asked, action, decision_id, durable=False)
+        if refused:
+            if asked is not None:
+                await self._note(asked, action, refused)
+            return refused
+        assert asked is not None  # noqa: S101 - it was found
+        if verb == "instead":
+            told = await self._db.tx(self._instead, action, asked, person)
+            if not told:
+                self._workers.stop_turn(asked.message)
+                self._workers.wake_ready()
+            return told
+        answer = answer_of(verb, action.values, asked.shown, person)
+        if answer is None:
+            return NOTHING_CHOSEN if verb == "answer" else NOT_VALID
+        patience, told_again = Patience(self._patience), False
+        while True:
+            try:
+                view = await self._client.decide(asked.turn_id, decision_id, answer)
+            except TRANSIENT as error:
+                try:
+                    await patience.trouble(error)
+                except errors.ServiceError:
+                    return f"{error.message} Your answer was not taken: press the button again."
+            except errors.Forbidden as error:
+                if told_again:
+                    return f"{error.message} {error.remedy}".strip()
+                # It may have been set up anew, and not know who may decide.
+                told_again = True
+                await self._deciders.tell(asked.workspace, person, again=True)
+            except errors.AlreadyDecided as error:
+                await self._workers.went_on(asked.turn_id)
+                return await self._decided(error, person)
+            except errors.NotFound:
+                return NOT_VALID
+            except errors.ServiceError as error:
+                return f"{error.message} {error.remedy}".strip()
+            else:
+                await self._workers.went_on(asked.turn_id)
+                if asked.shown["kind"] == "network":
+                    await self._show_outcome(asked, action, view)
+                return ONE_MORE if view.state == "waiting" else ""
+
+    def _asked(
+        self, con: sa.Connection, action: ActionIn, decision_id: str
+    ) -> tuple[str, Asked | None, str]:
+        """(why the click does not count, what was asked, the person who clicked)."""
+        row = con.execute(
+            sa.select(decision, message.c.request)
+            .join(message, message.c.id == decision.c.message)
+            .where(decision.c.id == decision_id)
+        ).first()
+        if row is None:
+            return NOT_VALID, None, ""
+        workspace = str((row.request or {}).get("workspace", ""))
+        asked = Asked(row.id, row.turn_id, row.message, workspace, row.shown)
+        if places.address_of(home_of(con, row.conversation)) != action.address:
+            return NOT_VALID, asked, ""
+        who = access.find(con, action.sender.identity)
+        if refused := access.refusal(who):
+            return refused, asked, who.id if who else ""
+        assert who is not None  # noqa: S101 - a stranger was refused
+        may = who.id in deciders.of(con, workspace)
+        return "" if may else NOT_A_DECIDER, asked, who.id
+
+    async def _note(self, asked: Asked, action: ActionIn, why: str) -> None:
+        """A wrong click stands in the agent service's audit log."""
+        account = action.sender.identity
+        who = f"{account.platform}:{account.tenant}:{account.user}"
+        try:
+            await self._client.refused(asked.turn_id, asked.id, who, why)
+        except errors.ServiceError as error:
+            log.warning("refused click not noted", decision=asked.id, error=str(error))
+
+    async def _show_outcome(self, asked: Asked, action: ActionIn, view: DecisionView) -> None:
+        """A turn that is over tells nothing any more, and its card still has buttons."""
+        adapter = self._adapters.get(action.address.platform)
+        key = f"{asked.turn_id}.d-{asked.id}"
+        ref = await self._db.tx(_ref_of, key, durable=False)
+        if adapter is None or ref is None:
+            return
+        name = await self._db.tx(access.name_of, view.decided_by, durable=False)
+        shown = events.decision_from_json(asked.shown)
+        before = card(shown, adapter.caps.text_limit, adapter.caps.file_limit)
+        resolved_by = events.DecisionResolved(asked.id, view.state, name, view.reason)
+        delivery = Delivery(
+            adapter, action.address, known={key: ref}, record=_kept, report=self._report
+        )
+        try:
+            delivery.show(key, resolved(before, resolved_by))
+            await delivery.flush()
+        finally:
+            await delivery.close()
+
+    def _instead(self, con: sa.Connection, action: ActionIn, asked: Asked, person: str) -> str:
+        """The turn ends, its call is denied, and what was written comes next."""
+        row = con.execute(sa.select(message).where(message.c.id == asked.message)).one()
+        if row.status != "waiting":
+            return NOT_WAITING
+        if home_of(con, row.conversation).owner != person:
+            return NOT_YOUR_TURN
+        given = " ".join(text for _, texts in action.values for text in texts)
+        before = MESSAGE.validate_python(row.payload)
+        said, problem = problem_with(
+            replace(before, keys=(), sender=action.sender, text=given, attachments=(), quotes=())
+        )
+        if problem:
+            return problem
+        stop_message(con, self._db, row)
+        home = home_of(con, row.conversation)
+        queue(con, self._db, home, row.order, MESSAGE.dump_python(said, mode="json"))
+        return ""
+
+    async def _decided(self, error: errors.AlreadyDecided, person: str) -> str:
+        by = str(error.fields.get("decided_by", ""))
+        outcome = str(error.fields.get("outcome", ""))
+        state = STATES.get(outcome, outcome) or "decided"
+        if not by:
+            return f"This was {state} already."
+        if by == person:
+            return f"You have {state} this already."
+        name = await self._db.tx(access.name_of, by, durable=False)
+        return f"This was {state} already by {name}."
+
+
+def _ref_of(con: sa.Connection, key: str) -> PostRef | None:
+    found = con.scalar(sa.select(post.c.ref).where(post.c.key == key))
+    return PostRef(found) if found else None
+
+
+async def _kept(_key: str, _ref: PostRef) -> None:
+    """It is known already."""

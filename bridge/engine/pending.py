@@ -1,0 +1,70 @@
+"""What is pending in a conversation: ended before its time, and added to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from bridge.people import access
+from bridge.store.database import Database
+from bridge.store.schema import conversation, message
+
+
+def stop_message(con: sa.Connection, db: Database, row: Any) -> bool:
+    """Write down that an open message is to be stopped; False when it is over already.
+
+    A queued one is over at once; one that waits for a decision is made ready, so that a worker
+    ends it.
+    """
+    c = conversation.c
+    here = conversation.update().where(c.id == row.conversation)
+    if row.status == "queued":
+        con.execute(
+            message.update()
+            .where(message.c.id == row.id)
+            .values(status="cancelled", done_at=db.now)
+        )
+        con.execute(here.values(pending=c.pending - 1))
+        return True
+    if row.status not in ("running", "waiting"):
+        return False
+    con.execute(message.update().where(message.c.id == row.id).values(stop_asked=True))
+    con.execute(
+        here.where(c.waiting_turn == row.turn_id).values(waiting_turn=None, ready_at=db.now)
+    )
+    return True
+
+
+def queue(con: sa.Connection, db: Database, home: Any, order: int, payload: Any) -> int:
+    """A message of the bridge's own making, in its place among those of the conversation."""
+    made: int = con.execute(
+        message.insert()
+        .values(
+            conversation=home.id,
+            order=order,
+            payload=payload,
+            status="queued",
+            turn_id=access.mint("t"),
+            agent_conversation=home.agent_conversation,
+            after_seq=0,
+            stop_asked=False,
+            state={},
+            received_at=db.now,
+        )
+        .returning(message.c.id)
+    ).scalar_one()
+    c = conversation.c
+    con.execute(
+        conversation.update()
+        .where(c.id == home.id)
+        .values(
+            pending=c.pending + 1,
+            ready_at=sa.case((c.pending == 0, db.now), else_=c.ready_at),
+        )
+    )
+    return made
+
+
+def home_of(con: sa.Connection, conversation_id: str) -> Any:
+    return con.execute(sa.select(conversation).where(conversation.c.id == conversation_id)).one()

@@ -1,0 +1,160 @@
+"""Modes, rules and deciders from the chat, and cards that allow more than one call."""
+
+from __future__ import annotations
+
+import pytest
+
+from adapters.contract import Identity, Sender
+from tests.bridge.house import until
+
+SECOND = Sender(Identity("memory", "t", "second"), "Sid", host_owner=True)
+PUSH = "bash git push origin main"
+PLAN = "plan First look, then leap."
+
+
+def button(choices: list[str], ending: str) -> str:
+    return next(choice for choice in choices if choice.endswith(ending))
+
+
+async def test_a_pattern_is_allowed_for_the_conversation(up):
+    """Allowed as a pattern, the next such call runs unasked, and only here."""
+    await up.say(PUSH)
+    await up.click(button(await up.card(), ":allow.conversation"))
+    await up.sees("✓ Allowed by Olga")
+    await up.say("bash git push origin other then say pushed")
+    await up.sees("pushed")
+    assert len(up.agent.decisions) == 1
+    await up.say(PUSH, "c2")
+    await up.card("c2")
+
+
+async def test_a_pattern_is_allowed_for_the_workspace(up):
+    """Allowed for good, it runs unasked in the person's other conversations too, and can be
+    taken back by its number."""
+    await up.say(PUSH)
+    await up.click(button(await up.card(), ":allow.workspace"))
+    await up.sees("✓ Allowed by Olga")
+    await up.say(PUSH + " then say pushed", "c2")
+    await up.sees("pushed", "c2")
+    assert "1. allow `Bash(git push *)` (workspace)" in await up.command("rules")
+    assert "Taken back" in await up.command("rules", rest="remove 1")
+    await up.say(PUSH, "c3")
+    await up.card("c3")
+
+
+async def test_deny_and_do_this_instead(up):
+    """The turn ends, its call is denied, and what was written is taken before what is queued."""
+    await up.say(PUSH)
+    choices = await up.card()
+    await up.say("say queued")
+    await up.click(button(choices, ":instead"), values=(("text", ("say instead",)),))
+    await up.sees("queued")
+    assert up.agent.prompts() == [PUSH, "say instead", "say queued"]
+    assert up.choices() == []
+    await up.click(button(choices, ":instead"), values=(("text", ("say late",)),))
+    await up.sees("decided already")
+
+
+async def test_instead_needs_words(up):
+    """Without words nothing happens, and the question still stands."""
+    await up.say(PUSH)
+    choices = await up.card()
+    await up.click(button(choices, ":instead"), values=(("text", (" ",)),))
+    await up.sees("empty")
+    await up.click(button(choices, ":allow"))
+    await up.sees("✓ Allowed")
+
+
+async def test_a_plan_is_approved_with_its_edits(up):
+    """Approved with edits, the conversation goes on in acceptEdits and does not plan again."""
+    assert "Mode `plan` here" in await up.command("mode", rest="plan")
+    await up.say(PLAN)
+    await up.click(button(await up.card(), ":allow.edits"))
+    await up.sees("✓ Allowed")
+    await up.quiet()
+    assert "- `acceptEdits` (now)" in await up.command("mode")
+
+
+async def test_the_mode_is_shown_and_set(up):
+    """`mode` lists what each does; a conversation's own wins, and can be reset."""
+    assert "- `default` (now): asks before" in await up.command("mode")
+    assert "this workspace" in await up.command("mode", rest="dontAsk workspace")
+    assert "- `dontAsk` (now)" in await up.command("mode")
+    await up.command("mode", rest="acceptEdits")
+    assert "- `acceptEdits` (now)" in await up.command("mode")
+    await up.command("mode", rest="RESET")
+    assert "- `dontAsk` (now)" in await up.command("mode")
+
+
+@pytest.mark.parametrize("rest", ["yolo", "plan here", "plan workspace now"])
+async def test_a_mode_that_is_none(up, rest):
+    """A wrong word is answered with the right ones."""
+    assert "`acceptEdits`" in await up.command("mode", rest=rest)
+
+
+async def test_the_ceiling_holds(up):
+    """A mode above the deployment's ceiling is refused, with what is the most."""
+    said = await up.command("mode", rest="bypassPermissions")
+    assert "does not allow the mode bypassPermissions" in said
+    assert "acceptEdits is the most" in said
+
+
+@pytest.mark.parametrize(
+    ("rest", "said"),
+    [
+        ("allow Bash", "would allow too much"),
+        ("allow Bash(*)", "would allow too much"),
+        ("deny Write(x)", "Edit(x)"),
+        ("deny no rule at all", "not a rule"),
+        ("remove 7", "no rule 7"),
+        ("remove", "Write `rules`"),
+        ("permit Bash(ls)", "Write `rules`"),
+        ("here", "Write `rules`"),
+    ],
+)
+async def test_a_rule_that_is_none(up, rest, said):
+    """A rule that would not do what it says is refused with words that help."""
+    assert said in await up.command("rules", rest=rest)
+
+
+async def test_a_rule_denies(up):
+    """A deny rule of a conversation holds there: the call is not even asked about."""
+    assert "deny `Bash(git push *)`" in await up.command("rules", rest="here deny Bash(git push *)")
+    await up.say(PUSH + " then say over")
+    await up.sees("over")
+    assert up.choices() == []
+
+
+async def test_a_named_person_decides(up):
+    """Whoever the owner named decides in their workspace; taken back, no more."""
+    await up.say(PUSH)
+    choices = await up.card()
+    second = (await up.command("whoami", "c2", sender=SECOND)).split("Your id: `")[1].split("`")[0]
+    assert "Sid" in await up.command("deciders", rest=f"add {second}")
+    assert f"Sid, `{second}`" in await up.command("deciders")
+    await up.click(button(choices, ":allow"), sender=SECOND)
+    await up.sees("✓ Allowed by Sid")
+    await up.quiet()
+    assert "do not count" in await up.command("deciders", rest=f"remove {second}")
+    await up.say(PUSH)
+    await until(lambda: [c for c in up.choices() if c.endswith(":allow")])
+    await up.click(button(up.choices(), ":allow"), sender=SECOND)
+    await up.sees("Only the owner of this workspace")
+    assert len(up.agent.decisions) == 1
+
+
+@pytest.mark.parametrize("rest", ["add", "add p_nobody", "make p_1", "add a b"])
+async def test_a_decider_that_is_none(up, rest):
+    """A wrong word or an unknown id changes nothing and says what to write."""
+    said = await up.command("deciders", rest=rest)
+    assert "whoami" in said
+
+
+async def test_the_agent_service_forgot_who_decides(up, wait):
+    """A service that was set up anew is told again, and the click counts."""
+    await up.say(PUSH)
+    choices = await up.card()
+    workspace = up.agent.bodies()[0]["workspace"]
+    await up.tell_deciders(workspace, ())
+    await up.click(button(choices, ":allow"))
+    await up.sees("✓ Allowed by Olga")
