@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 
 import structlog
 from claude_agent_sdk import ClaudeSDKClient, ClaudeSDKError
 
+from agent_service.broker.broker import Answered
+from agent_service.broker.prices import PriceTable
 from agent_service.claude import options, transcript
 from agent_service.claude.calls import MessageCalls
 from agent_service.claude.gate import Gate
 from agent_service.claude.outward import Outward
+from agent_service.claude.own import Doubt, OwnAccount
 from agent_service.claude.session import ClaudeSession
 from agent_service.sandbox.launcher import Launcher
 from agent_service.turns.port import Ended, Opening, SessionFailed
@@ -34,9 +38,22 @@ class ClaudeSessions:
     """One a service."""
 
     def __init__(
-        self, workspaces: Workspaces, launcher: Launcher, *, retries: int, secret: str
+        self,
+        workspaces: Workspaces,
+        launcher: Launcher,
+        *,
+        retries: int,
+        secret: str,
+        doubt: Doubt,
+        answered: Callable[[Answered], None],
+        prices: PriceTable,
     ) -> None:
-        """`retries` of a model that fails; `secret` must leave no session, whoever finds it."""
+        """`retries` of a model that fails; `secret` must leave no session, whoever finds it.
+        `doubt` and `answered` hear of sessions on a sign-in, where there is no broker to tell;
+        `prices` says what those would have cost."""
+        self._doubt = doubt
+        self._answered = answered
+        self._prices = prices
         self._workspaces = workspaces
         self._launcher = launcher
         self._retries = retries
@@ -52,17 +69,27 @@ class ClaudeSessions:
         )
         session: ClaudeSession | None = None
         calls = MessageCalls()
+        sign_in = opening.sign_in
         launched = await self._launcher.launch(
-            opening.conversation, opening.workspace, options.environment(self._retries)
+            opening.conversation,
+            opening.workspace,
+            options.environment(self._retries, own=sign_in is not None),
+            sign_in,
         )
-        outward = Outward(self._secret, launched.gate.token.secret)
+        token = launched.token
+        outward = Outward(self._secret, token.secret)
+        own = None
+        if sign_in is not None:
+            own = OwnAccount(sign_in, token, outward, self._doubt, self._answered, self._prices)
 
         async def settled() -> None:
             if session is not None:
                 await session.settled()
 
         mode = "default" if opening.release is not None else opening.mode
-        gate = Gate(opening.workspace, mode, calls, opening.release, settled)
+        config = opening.workspace.config if sign_in is None else sign_in.config
+        seen = replace(opening.workspace, config=config)
+        gate = Gate(seen, mode, calls, opening.release, settled)
         client = ClaudeSDKClient(
             options.options(
                 opening,
@@ -72,7 +99,9 @@ class ClaudeSessions:
                 lambda line: _log.debug("claude.stderr", line=outward.text(line)[:300]),
             )
         )
-        session = ClaudeSession(client, gate, calls, opening, outward, launched, at_rest=at_rest)
+        session = ClaudeSession(
+            client, gate, calls, opening, outward, launched, own, at_rest=at_rest
+        )
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await client.connect()
@@ -83,5 +112,5 @@ class ClaudeSessions:
                 _log.warning("session.start_failed", reason=reason)
                 raise SessionFailed(NOT_STARTED) from error
             raise
-        session.watch(self._launcher.watchdog(launched, opening.workspace))
+        session.watch(self._launcher.watchdog(launched, opening.workspace, sign_in))
         return session

@@ -37,8 +37,12 @@ SUMMARY_LIMIT = 500
 class Translator:
     """Translates the messages of one prompt. Make a new one for each."""
 
-    def __init__(self, workdir: Path, cost_before: float, outward: Outward) -> None:
-        """`cost_before`: what the CLI's process had cost so far; it only tells the sum."""
+    def __init__(
+        self, workdir: Path, cost_before: float, outward: Outward, *, own: bool = False
+    ) -> None:
+        """`cost_before`: what the CLI's process had cost so far; it only tells the sum. `own`: it
+        runs on the person's own sign-in."""
+        self._own = own
         self._outward = outward
         self.cost = cost_before
         self._cost_before = cost_before
@@ -122,7 +126,7 @@ class Translator:
             return Ended("completed")
         text = self._error_text or message.result or ", ".join(message.errors or ())
         said = self._outward.text(text)
-        return trouble.ended(message.api_error_status, self._error or "", said)
+        return trouble.ended(message.api_error_status, self._error or "", said, own=self._own)
 
 
 def _text(content: str | list[dict[str, Any]] | None) -> str:

@@ -1,4 +1,4 @@
-"""The only door to the agent service: turns, events, decisions, workspaces, credentials,
+"""The only door to the agent service: turns, events, decisions, workspaces, egress, credentials,
 audit, errors, signing, redaction.
 
 Frozen dataclasses on the standard library (signing adds itsdangerous), so that any process can
@@ -38,6 +38,13 @@ from agent_service.contract.decisions import (
     Question,
     QuestionOption,
 )
+from agent_service.contract.egress import (
+    HOSTS_LIMIT,
+    PATTERN_LIMIT,
+    REFUSALS,
+    AllowedHost,
+    WorkspaceEgress,
+)
 from agent_service.contract.turns import (
     ID_PATTERN,
     PROMPT_LIMIT,
@@ -69,11 +76,15 @@ from agent_service.contract.workspaces import (
 __all__ = [
     "DEFAULT_CREDENTIAL",
     "DEPTH_LIMIT",
+    "HOSTS_LIMIT",
     "ID_PATTERN",
     "INSTRUCTIONS_LIMIT",
     "LIST_LIMIT",
+    "PATTERN_LIMIT",
     "PROMPT_LIMIT",
+    "REFUSALS",
     "UPLOAD_LIMIT",
+    "AllowedHost",
     "Answer",
     "Asker",
     "AuditEntry",
@@ -115,6 +126,7 @@ __all__ = [
     "TurnRequest",
     "TurnState",
     "TurnView",
+    "WorkspaceEgress",
     "WorkspaceRemoved",
     "WorkspaceView",
     "errors",

@@ -43,7 +43,7 @@ ROUTES: list[Route] = [
     *MetaHandlers(None, lambda: True).routes(),  # type: ignore[arg-type]
     *TurnHandlers(None).routes(),  # type: ignore[arg-type]
     *ConversationHandlers(None).routes(),  # type: ignore[arg-type]
-    *WorkspaceHandlers(None, None, None).routes(),  # type: ignore[arg-type]
+    *WorkspaceHandlers(None, None, None, None).routes(),  # type: ignore[arg-type]
     *UsageHandlers(None).routes(),  # type: ignore[arg-type]
     *CredentialHandlers(None, None, None, None).routes(),  # type: ignore[arg-type]
     *AuditHandlers(None).routes(),  # type: ignore[arg-type]
