@@ -66,8 +66,16 @@ class Check:
 
 
 def checks(home: Path) -> list[Check]:
-    """The Claude CLI, the sandbox, the credential, the signing keys."""
-    return [_cli(), _sandbox(home), _user(), _credential(home), _keys(home), _database(home)]
+    """The Claude CLI, the sandbox and its limits, the credential, the signing keys."""
+    return [
+        _cli(),
+        _sandbox(home),
+        _limits(home),
+        _user(),
+        _credential(home),
+        _keys(home),
+        _database(home),
+    ]
 
 
 def _cli() -> Check:
@@ -95,6 +103,22 @@ def _sandbox(home: Path) -> Check:
     except SandboxImpossible as error:
         return Check("Sandbox", "failed", str(error), error.remedy)
     return Check("Sandbox", "ok", "bubblewrap works")
+
+
+def _limits(home: Path) -> Check:
+    from agent_service.sandbox import cgroups
+    from agent_service.sandbox.memory import budget
+
+    given = settings(bascule_home=home)
+    title, room = "Limits", f"{budget(given.agent_sessions_mib) // 2**20:,} MiB for sessions"
+    try:
+        # The service may run where groups were handed to it, and this command elsewhere.
+        top = (given.socket.parent / cgroups.NOTE).read_text().strip()
+    except OSError:
+        top = str(cgroups.found() or "")
+    if top:
+        return Check(title, "ok", f"{room}; by control groups under {top}, and a watchdog")
+    return Check(title, "ok", f"{room}; by process, and a watchdog. {cgroups.HOW_TO}")
 
 
 def _user() -> Check:

@@ -16,25 +16,31 @@ from aiohttp import web
 from agent_service.broker.broker import Broker
 from agent_service.broker.ledger import Ledger
 from agent_service.broker.prices import PricesInvalid
+from agent_service.broker.tokens import Grant, SessionToken
 from agent_service.claude.options import bundled_cli
 from agent_service.claude.sessions import ClaudeSessions
 from agent_service.claude.wiring import make_broker, make_sessions
 from agent_service.contract.policy import Ceiling
 from agent_service.contract.signing import Verifier
+from agent_service.credentials.boxed import BoxedCli
 from agent_service.credentials.keyring import Keyring
-from agent_service.credentials.login import ClaudeLogin, PlainCli
+from agent_service.credentials.login import ClaudeLogin, Cli, PlainCli
 from agent_service.credentials.probe import ModelProbe
 from agent_service.credentials.revoke import Revoker
 from agent_service.credentials.sign_in import SignIns
 from agent_service.credentials.vault import Vault
+from agent_service.egress.exits import Exits
+from agent_service.egress.hosts import Hosts
+from agent_service.egress.journal import Journal
 from agent_service.egress.proxy import Network
 from agent_service.http.app import AUDIENCE, make_app
 from agent_service.http.credentials import CredentialHandlers
 from agent_service.http.routes import ADMIN, BRIDGE
 from agent_service.policy.policies import Policies
+from agent_service.sandbox import memory
 from agent_service.sandbox.launch import LaunchImpossible
 from agent_service.sandbox.probe import SandboxImpossible
-from agent_service.settings import AgentSettings, read_keys, read_or_make_keys
+from agent_service.settings import AgentSettings, listed, read_keys, read_or_make_keys
 from agent_service.store.database import Database
 from agent_service.turns.driver import TurnDriver
 from agent_service.turns.ends import Ends
@@ -86,12 +92,20 @@ class AgentService:
         self._runner: TurnRunner | None = None
         self._broker: Broker | None = None
         self._ledger: Ledger | None = None
+        self._journal: Journal | None = None
         self._revoker: Revoker | None = None
         self._sign_ins: SignIns | None = None
+        self._boxed: BoxedCli | None = None
 
     async def start(self) -> None:
         """Serve on the socket. Raises `StartFailed`, `SettingsInvalid` or `StoreError`."""
         settings = self._settings
+        if settings.agent_personal_sign_in and settings.agent_sandbox == "off":
+            raise StartFailed(
+                "AGENT_PERSONAL_SIGN_IN needs the sandbox, and AGENT_SANDBOX is off.",
+                remedy="Without it, nothing keeps a person's sign-in from others. Turn one of the "
+                "two settings back.",
+            )
         keys = {
             BRIDGE: read_keys(settings.bridge_keys_file),
             ADMIN: read_keys(settings.admin_keys_file),
@@ -111,19 +125,29 @@ class AgentService:
             self._broker = make_broker(settings, keyring, self._ledger.add)
         except PricesInvalid as error:
             raise StartFailed(f"AGENT_PRICES_FILE: {error}") from None
+        hosts = Hosts(self._database, listed(settings.agent_egress))
+        await hosts.open()
+        self._journal = Journal(self._database)
+        exits = Exits(hosts, self._journal.add, self._network)
         workspaces = Workspaces(settings.home / "workspaces")
         pool = SessionPool(
-            self._sessions or self._claude(workspaces, self._broker),
-            max_live=settings.agent_max_sessions,
+            self._sessions or self._claude(workspaces, self._broker, exits, keyring, self._ledger),
+            budget=memory.budget(settings.agent_sessions_mib),
             idle_seconds=settings.agent_idle_minutes * 60,
         )
+        self._sign_ins = await self._personal(keyring, self._journal)
         policies = Policies(
             self._database,
             default_mode=settings.agent_mode,
             ceiling=self._ceiling(),
         )
         openings = Openings(
-            self._database, pool, workspaces, policies, default_model=settings.agent_model
+            self._database,
+            pool,
+            workspaces,
+            policies,
+            default_model=settings.agent_model,
+            sign_in_of=self._sign_ins.of,
         )
         ends, patience = Ends(), settings.agent_decision_hours * 3600
         interruptions = Interruptions(
@@ -150,11 +174,18 @@ class AgentService:
             one_workspace=alone,
             clock=self._clock,
         )
-        credentials = await self._credentials(keyring, Stops(self._broker, self._runner))
+        stops = Stops(self._broker, pool, self._runner)
+        credentials = await self._credentials(keyring, stops, self._sign_ins)
         await self._runner.start()
         verifier = Verifier(AUDIENCE, keys)
         app = make_app(
-            self._database, self._runner, policies, credentials, verifier, lambda: self._ready
+            self._database,
+            self._runner,
+            policies,
+            credentials,
+            hosts,
+            verifier,
+            lambda: self._ready,
         )
         self._app_runner = web.AppRunner(
             app, access_log=None, shutdown_timeout=1, handler_cancellation=True
@@ -202,23 +233,49 @@ class AgentService:
                 remedy="Give its folder to this user, or choose another AGENT_SOCKET.",
             ) from None
 
-    async def _credentials(self, keyring: Keyring, stops: Stops) -> CredentialHandlers:
-        """What was revoked stays so over a crash at any point: that is seen to before any turn."""
+    async def _personal(self, keyring: Keyring, journal: Journal) -> SignIns:
         settings = self._settings
-        login = ClaudeLogin(PlainCli(settings.agent_claude_cli or bundled_cli(), {}))
-        people = settings.home / "people"
-        # Turns do not use a person's own sign-in yet, so nobody can begin one.
-        self._sign_ins = SignIns(
-            self._database, keyring, login, lambda person: people / person, enabled=False
+        path, people = settings.agent_claude_cli or bundled_cli(), settings.home / "people"
+        cli: Cli = PlainCli(path, {})
+        if settings.agent_sandbox == "required":
+            asks = SessionToken.mint(Grant("sign-in", "", "sign-in"))
+            cli = self._boxed = BoxedCli(
+                settings.home,
+                settings.socket.parent,
+                path,
+                self._network,
+                lambda attempt: journal.add(asks, attempt),
+            )
+            await self._boxed.open()
+        return SignIns(
+            self._database,
+            keyring,
+            ClaudeLogin(cli),
+            lambda person: people / person,
+            enabled=settings.agent_personal_sign_in,
         )
-        self._revoker = Revoker(self._database, keyring, stops, stops, self._sign_ins)
-        await self._revoker.resume()
-        probe = ModelProbe(settings.agent_model or PROBE_MODEL)
-        return CredentialHandlers(keyring, self._revoker, self._sign_ins, probe)
 
-    def _claude(self, workspaces: Workspaces, broker: Broker) -> ClaudeSessions:
+    async def _credentials(
+        self, keyring: Keyring, stops: Stops, sign_ins: SignIns
+    ) -> CredentialHandlers:
+        """What was revoked stays so over a crash at any point: that is seen to before any turn."""
+        self._revoker = Revoker(self._database, keyring, stops, stops, sign_ins)
+        await self._revoker.resume()
+        probe = ModelProbe(self._settings.agent_model or PROBE_MODEL)
+        return CredentialHandlers(keyring, self._revoker, sign_ins, probe)
+
+    def _claude(
+        self,
+        workspaces: Workspaces,
+        broker: Broker,
+        exits: Exits,
+        keyring: Keyring,
+        ledger: Ledger,
+    ) -> ClaudeSessions:
         try:
-            return make_sessions(self._settings, workspaces, broker, self._network)
+            return make_sessions(
+                self._settings, workspaces, broker, exits, keyring.doubt, ledger.add
+            )
         except SandboxImpossible as error:
             raise StartFailed(
                 f"The sandbox does not work here: {error}",
@@ -268,10 +325,14 @@ class AgentService:
             await self._revoker.close()
         if self._sign_ins is not None:
             await self._sign_ins.close()
+        if self._boxed is not None:
+            await self._boxed.close()
         if self._broker is not None:
             await self._broker.close()
         if self._ledger is not None:
             await self._ledger.close()
+        if self._journal is not None:
+            await self._journal.close()
         await self._database.close()
 
     async def run(self, started: Callable[[], None] = lambda: None) -> None:

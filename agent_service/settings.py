@@ -78,12 +78,12 @@ class AgentSettings(BaseSettings):
     agent_decision_hours: float = Field(
         default=24, gt=0, le=24 * 30, description="Hours after which a decision expires as denied."
     )
-    agent_max_sessions: int = Field(
-        default=20,
-        ge=1,
-        le=1000,
-        description="Claude processes alive at once (about 300 MiB each); the one idle longest "
-        "makes room.",
+    agent_sessions_mib: int | None = Field(
+        default=None,
+        ge=512,
+        description="Memory that all sessions together should take, in MiB (110 to 330 each, and "
+        "what their commands take); for a new one, the one idle longest is closed. Default: 60 % "
+        "of the machine's memory, or of the container's limit.",
     )
     agent_idle_minutes: float = Field(
         default=10, gt=0, description="Minutes after which an idle Claude process is closed."
@@ -98,6 +98,13 @@ class AgentSettings(BaseSettings):
         default="required",
         description="required: every session runs in a sandbox, and the service does not start "
         "where that does not work. off: for one person on their own machine only.",
+    )
+    agent_personal_sign_in: bool = Field(
+        default=False,
+        description="Let people sign in to Claude with an account of their own, for their own "
+        "turns in their own conversations. Needs the sandbox. Anthropic's terms: the person signs "
+        "in to the unmodified CLI, for themselves only; nobody else's requests may use their "
+        "account.",
     )
     agent_egress: str = Field(
         default="",

@@ -120,23 +120,41 @@ class House:
     async def session(self, action: str, conversation: str) -> None:
         """`warm` or `close` the session of a conversation that was spoken in before."""
         agent, workspace = await self.bridge.db.tx(_known, conversation)
-        body = json.dumps({"workspace": workspace}).encode() if action == "warm" else b""
-        await self._call("POST", f"/v1/conversations/{agent}/{action}", body)
+        body = {"workspace": workspace} if action == "warm" else None
+        await self.call("bridge", "POST", f"/v1/conversations/{agent}/{action}", body)
 
     async def _view(self, agent: str) -> dict[str, Any]:
-        return await self._call("GET", f"/v1/conversations/{agent}", b"")
+        return await self.call("bridge", "GET", f"/v1/conversations/{agent}")
 
-    async def _call(self, method: str, path: str, body: bytes) -> dict[str, Any]:
-        keys = read_signing_keys(self._settings.signing_keys_file)
-        signed = Signer("bridge", "agent:main", keys).header(method, path, body, now=time.time())
+    async def call(
+        self, caller: str, method: str, path: str, body: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """A signed call to the agent service, past the bridge."""
+        async with self._called(caller, method, path, body) as answer:
+            return dict(await answer.json())
+
+    @asynccontextmanager
+    async def _called(
+        self, caller: str, method: str, path: str, body: dict[str, Any] | None = None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        keys = read_signing_keys(self.home / "secrets" / f"{caller}.keys")
+        data = b"" if body is None else json.dumps(body).encode()
+        signed = Signer(caller, "agent:main", keys).header(method, path, data, now=time.time())
         headers = {"Authorization": signed}
         connector = aiohttp.UnixConnector(str(self._settings.agent_socket))
         async with (
             aiohttp.ClientSession(connector=connector) as http,
-            http.request(method, f"http://agent{path}", data=body, headers=headers) as answer,
+            http.request(method, f"http://agent{path}", data=data, headers=headers) as answer,
         ):
             answer.raise_for_status()
-            return dict(await answer.json())
+            yield answer
+
+    async def until_said(self, turn: str) -> None:
+        """Returns once a turn has said a word; its session is live then."""
+        async with self._called("bridge", "GET", f"/v1/turns/{turn}/events") as answer:
+            async for line in answer.content:
+                if b"text" in line:
+                    return
 
     async def until_warm(self, conversation: str) -> None:
         """Returns once the conversation has a live session."""
@@ -147,7 +165,11 @@ class House:
 
     def memory(self) -> int:
         """Bytes that the processes of all live sessions hold for themselves."""
-        return sum(p.memory_full_info().uss for p in psutil.process_iter() if self._ours(p))
+        return sum(process.memory_full_info().uss for process in self.processes())
+
+    def processes(self) -> list[psutil.Process]:
+        """Those of all live sessions."""
+        return [process for process in psutil.process_iter() if self._ours(process)]
 
     def _ours(self, process: psutil.Process) -> bool:
         try:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 
-from benchmarks import latency, report, stream
-from benchmarks.report import Ratio
+from benchmarks import latency, report, revocation, stream
+from benchmarks.report import Figure, Ratio
 from bridge import log
 
 
@@ -23,8 +23,12 @@ def main() -> None:
         report.PAGE.write_text(text)
 
 
-async def _measure(warm: int, new: int) -> list[Ratio]:
-    return [*await latency.measure(warm, new), *await stream.measure(5)]
+async def _measure(warm: int, new: int) -> list[Ratio | Figure]:
+    return [
+        *await latency.measure(warm, new),
+        *await stream.measure(5),
+        *await revocation.measure(5),
+    ]
 
 
 if __name__ == "__main__":

@@ -166,9 +166,10 @@ class AgentClient:
         body = {"people": people, "by": by}
         await self._call("PUT", f"/v1/workspaces/{workspace}/deciders", body)
 
-    async def warm(self, conversation: str, workspace: str) -> None:
-        """A message will probably come: get ready."""
-        await self._call("POST", f"/v1/conversations/{conversation}/warm", {"workspace": workspace})
+    async def warm(self, conversation: str, workspace: str, person: str, *, own: bool) -> None:
+        """A message of this person will probably come: get ready. `own` as in `TurnRequest`."""
+        body = {"workspace": workspace, "person": person, "own": own}
+        await self._call("POST", f"/v1/conversations/{conversation}/warm", body)
 
     async def healthy(self) -> bool:
         """Whether the service answers and says it can work."""

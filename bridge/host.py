@@ -164,17 +164,17 @@ class BridgeHost:
         return made
 
     async def _warm(self, event: Lifecycle) -> None:
-        def fn(con: sa.Connection) -> tuple[str, str] | None:
+        def fn(con: sa.Connection) -> tuple[str, str, str] | None:
             who = access.find(con, event.sender.identity)
             home = places.find(con, event.address)
             if who is None or home is None or access.refusal(who) or home.owner != who.id:
                 return None
-            return home.agent_conversation, who.workspace
+            return home.agent_conversation, who.workspace, who.id
 
         try:
             known = await self._db.tx(fn, durable=False)
             if known is not None:
-                await self._client.warm(*known)
+                await self._client.warm(*known, own=True)
         except errors.ServiceError as error:
             log.info("not warmed", error=str(error))
         except Exception:

@@ -25,7 +25,9 @@ MAX_FRAME = 32 * 1024 * 1024
 
 HOUSE_RULES = (
     "You are reached by chat. Some tool calls need a person's answer, which may take hours: "
-    "make such a call alone in its message, and in the main session, not in a subagent."
+    "make such a call alone in its message, and in the main session, not in a subagent. "
+    "Where a proxy refuses a host with 403, it is not allowed here and there is no other way to "
+    "it: say which host you need and what for, and go on without it as far as you can."
 )
 
 
@@ -34,14 +36,15 @@ def bundled_cli() -> Path:
     return Path(claude_agent_sdk.__file__).parent / "_bundled" / "claude"
 
 
-def environment(retries: int) -> dict[str, str]:
-    """How the CLI behaves, by its environment; `retries` of a model that fails. Where it finds the
-    model, and all else, is the launcher's."""
+def environment(retries: int, *, own: bool = False) -> dict[str, str]:
+    """How the CLI behaves, by its environment; `retries` of a model that fails; `own` where it
+    finds the model and a sign-in by itself. All else is the launcher's."""
+    routed = {} if own else {"CLAUDE_CODE_PROVIDER_MANAGED_BY_HOST": "1"}
     return {
+        **routed,
         "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
         "CLAUDE_CODE_DISABLE_BACKGROUND_TASKS": "1",
         "CLAUDE_CODE_DISABLE_AUTO_MEMORY": "1",
-        "CLAUDE_CODE_PROVIDER_MANAGED_BY_HOST": "1",
         "CLAUDE_CODE_MAX_RETRIES": str(retries),
         "DISABLE_AUTOUPDATER": "1",
     }

@@ -1,4 +1,4 @@
-"""What leaves a session: without the model's key, and with nothing that cannot be written down.
+"""What leaves a session: without keys and tokens, and with nothing that cannot be written down.
 
 An error's text may quote the key it was refused for, and a command may print it. Lone surrogates
 are no characters: neither a database nor a socket takes them.
@@ -7,6 +7,7 @@ are no characters: neither a database nor a socket takes them.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import fields, replace
 
 from agent_service.contract.decisions import Decision
@@ -15,6 +16,7 @@ from agent_service.turns.port import SessionItem
 HIDDEN = "[hidden]"
 SHORTEST_SECRET = 8
 """Shorter ones (a gateway's "none") stand in too many words to be told from them."""
+MOST_SECRETS = 40
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -23,6 +25,13 @@ class Outward:
 
     def __init__(self, *secrets: str) -> None:
         self._secrets = [secret for secret in secrets if len(secret) >= SHORTEST_SECRET]
+
+    def learn(self, secrets: Iterable[str]) -> None:
+        """These too, from now on; the newest `MOST_SECRETS` of all are kept."""
+        for secret in secrets:
+            if len(secret) >= SHORTEST_SECRET and secret not in self._secrets:
+                self._secrets.append(secret)
+        del self._secrets[:-MOST_SECRETS]
 
     def text(self, text: str) -> str:
         """The text as it may be shown and stored."""

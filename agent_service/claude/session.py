@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,9 @@ from agent_service.claude import options, prompt
 from agent_service.claude.calls import MessageCalls
 from agent_service.claude.gate import Gate
 from agent_service.claude.outward import Outward
+from agent_service.claude.own import OwnAccount
 from agent_service.claude.translate import Translator
+from agent_service.contract.events import EgressRefused
 from agent_service.contract.turns import TurnRequest
 from agent_service.policy.effective import Effective
 from agent_service.sandbox.launcher import Launch
@@ -28,6 +30,8 @@ CLOSE_SECONDS = 2
 """How long an idle CLI may take to end by itself (it takes 0.05 s)."""
 BUSY_CLOSE_SECONDS = 0.2
 """The same in the middle of a turn, where it does not end before its turn has."""
+MOST_NAMED = 20
+"""Refused hosts that one prompt tells of; the audit log has all."""
 CRASHED = Ended(
     "failed",
     "agent_crashed",
@@ -51,10 +55,13 @@ class ClaudeSession:
         opening: Opening,
         outward: Outward,
         launched: Launch,
+        own: OwnAccount | None,
         *,
         at_rest: bool,
     ) -> None:
-        """`at_rest`: it was opened to settle what may lie unresolved, and nothing does."""
+        """`own` where it runs on a person's own sign-in. `at_rest`: it was opened to settle what
+        may lie unresolved, and nothing does."""
+        self._own = own
         self.model = opening.model or ""
         self._outward = outward
         self._launched = launched
@@ -66,6 +73,7 @@ class ClaudeSession:
         self._busy = False
         self._closing: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
+        self._watchdog: Watchdog | None = None
         self._broke_off = CRASHED
         self._cost = 0.0
         self._governing = asyncio.Lock()
@@ -74,6 +82,7 @@ class ClaudeSession:
 
     def watch(self, watchdog: Watchdog | None) -> None:
         """End the session when it takes more of the machine than it may."""
+        self._watchdog = watchdog
         if watchdog is not None:
             self._watching = asyncio.create_task(self._watch(watchdog))
 
@@ -84,12 +93,20 @@ class ClaudeSession:
             _log.warning(
                 "session.over_limit", conversation=self._opening.conversation, reason=str(breach)
             )
-            self._broke_off = replace(OVER_LIMIT, message=f"The agent was ended. {breach}")
+            self._broke_off = _over(str(breach))
             await asyncio.to_thread(self._launched.end)
+
+    @property
+    def memory(self) -> int | None:
+        """What its watchdog saw last."""
+        return None if self._watchdog is None else self._watchdog.memory
 
     def charge(self, turn_id: str, person: str) -> None:
         """What is used from here on is used by this person's turn."""
-        token = self._launched.gate.token
+        token = self._launched.token
+        # A call that was let go may have run already, while its session was opened.
+        if token.turn not in ("", turn_id):
+            self._launched.take_refusals()
         token.turn, token.person = turn_id, person
 
     async def prompt(self, request: TurnRequest) -> None:
@@ -116,19 +133,28 @@ class ClaudeSession:
             yield Ended("completed")
             return
         self._busy = True
-        work, why = self._opening.workspace.work, self._gate.why
-        translator = Translator(work, self._cost, self._outward, why)
+        own, work = self._own, self._opening.workspace.work
+        translator = Translator(
+            work, self._cost, self._outward, self._gate.why, own=own is not None
+        )
+        named: set[tuple[str, int]] = set()
         try:
             async for message in self._client.receive_response():
+                if own is not None:
+                    own.see(message)
                 if isinstance(message, StreamEvent) and message.parent_tool_use_id is None:
                     await self._calls.see(message.event)
                 elif isinstance(message, SystemMessage) and message.subtype == "init":
                     self.model = str(message.data.get("model", self.model))
-                items = list(translator.items(message))
+                items = [*self._refused(named), *translator.items(message)]
+                if own is not None:
+                    own.account(message, self.model)
                 self._cost = translator.cost
                 for item in items:
                     last = isinstance(item, (Deferred, Ended))
                     self._busy = not last
+                    if own is not None and isinstance(item, Ended):
+                        await own.ended(item)
                     yield self._outward.item(item)
                     if last:
                         return
@@ -138,7 +164,16 @@ class ClaudeSession:
                 conversation=self._opening.conversation,
                 reason=self._outward.text(str(error))[:300],
             )
+        if self._broke_off is CRASHED and (overrun := self._launched.overrun()):
+            self._broke_off = _over(overrun)
         yield self._broke_off
+
+    def _refused(self, named: set[tuple[str, int]]) -> Iterator[EgressRefused]:
+        for attempt in self._launched.take_refusals():
+            target = (attempt.host, attempt.port)
+            if target not in named and len(named) < MOST_NAMED:
+                named.add(target)
+                yield EgressRefused(*target, attempt.reason)
 
     async def interrupt(self) -> None:
         """Ask the CLI to stop."""
@@ -193,8 +228,10 @@ class ClaudeSession:
         """What lay unresolved is settled, or nothing did."""
         self._gate.forget_release()
 
-    async def close(self) -> None:
+    async def close(self, *, at_once: bool = False) -> None:
         """End the process and all that it started. Never raises; whoever calls waits for it."""
+        if at_once:
+            await asyncio.to_thread(self._launched.end)
         if self._closing is None:
             self._closing = asyncio.create_task(self._close())
         await asyncio.shield(self._closing)
@@ -212,3 +249,7 @@ class ClaudeSession:
                 await disconnecting
         except Exception:  # noqa: BLE001 - closing must not fail whatever state the CLI is in
             _log.exception("session.close_failed", conversation=self._opening.conversation)
+
+
+def _over(why: str) -> Ended:
+    return replace(OVER_LIMIT, message=f"The agent was ended. {why}")

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 
 import structlog
 from claude_agent_sdk import ClaudeSDKClient, ClaudeSDKError
 
+from agent_service.broker.broker import Answered
+from agent_service.broker.prices import PriceTable
 from agent_service.claude import options, transcript
 from agent_service.claude.calls import MessageCalls
 from agent_service.claude.gate import Gate
 from agent_service.claude.outward import Outward
+from agent_service.claude.own import Doubt, OwnAccount
 from agent_service.claude.session import ClaudeSession
 from agent_service.policy.effective import Effective
 from agent_service.sandbox.launcher import Launcher
@@ -42,9 +46,16 @@ class ClaudeSessions:
         retries: int,
         secret: str,
         bypass: bool,
+        doubt: Doubt,
+        answered: Callable[[Answered], None],
+        prices: PriceTable,
     ) -> None:
         """`retries` of a model that fails; `secret` must leave no session, whoever finds it;
-        `bypass`: the mode bypassPermissions may be chosen."""
+        `bypass`: the mode bypassPermissions may be chosen. `doubt` and `answered` hear of sessions
+        on a sign-in, where there is no broker to tell; `prices` says what those would have cost."""
+        self._doubt = doubt
+        self._answered = answered
+        self._prices = prices
         self._workspaces = workspaces
         self._launcher = launcher
         self._retries = retries
@@ -61,10 +72,18 @@ class ClaudeSessions:
         )
         session: ClaudeSession | None = None
         calls = MessageCalls()
+        sign_in = opening.sign_in
         launched = await self._launcher.launch(
-            opening.conversation, opening.workspace, options.environment(self._retries)
+            opening.conversation,
+            opening.workspace,
+            options.environment(self._retries, own=sign_in is not None),
+            sign_in,
         )
-        outward = Outward(self._secret, launched.gate.token.secret)
+        token = launched.token
+        outward = Outward(self._secret, token.secret)
+        own = None
+        if sign_in is not None:
+            own = OwnAccount(sign_in, token, outward, self._doubt, self._answered, self._prices)
 
         async def settled() -> None:
             if session is not None:
@@ -72,7 +91,9 @@ class ClaudeSessions:
 
         # What lies unresolved would run by itself under a wider mode, or a rule.
         mode = "default" if opening.release is not None else opening.policy.mode
-        gate = Gate(opening.workspace, Effective(mode), calls, opening.release, settled)
+        config = opening.workspace.config if sign_in is None else sign_in.config
+        seen = replace(opening.workspace, config=config)
+        gate = Gate(seen, Effective(mode), calls, opening.release, settled)
         client = ClaudeSDKClient(
             options.options(
                 opening,
@@ -83,7 +104,9 @@ class ClaudeSessions:
                 bypass=self._bypass,
             )
         )
-        session = ClaudeSession(client, gate, calls, opening, outward, launched, at_rest=at_rest)
+        session = ClaudeSession(
+            client, gate, calls, opening, outward, launched, own, at_rest=at_rest
+        )
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await client.connect()
@@ -96,5 +119,5 @@ class ClaudeSessions:
                 _log.warning("session.start_failed", reason=reason)
                 raise SessionFailed(NOT_STARTED) from error
             raise
-        session.watch(self._launcher.watchdog(launched, opening.workspace))
+        session.watch(self._launcher.watchdog(launched, opening.workspace, sign_in))
         return session

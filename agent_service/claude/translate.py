@@ -43,10 +43,13 @@ class Translator:
         cost_before: float,
         outward: Outward,
         why: Callable[[str, dict[str, Any]], str],
+        *,
+        own: bool = False,
     ) -> None:
         """`cost_before`: what the CLI's process had cost so far; it only tells the sum. `why`:
-        why a call asks, in words for people."""
+        why a call asks, in words for people. `own`: it runs on the person's own sign-in."""
         self._why = why
+        self._own = own
         self._outward = outward
         self.cost = cost_before
         self._cost_before = cost_before
@@ -135,7 +138,7 @@ class Translator:
             return Ended("completed")
         text = self._error_text or message.result or ", ".join(message.errors or ())
         said = self._outward.text(text)
-        return trouble.ended(message.api_error_status, self._error or "", said)
+        return trouble.ended(message.api_error_status, self._error or "", said, own=self._own)
 
 
 def _text(content: str | list[dict[str, Any]] | None) -> str:

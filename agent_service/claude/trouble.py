@@ -19,6 +19,26 @@ AUTHENTICATION = (
     "The model refused the credential.",
     "An operator has to set a working AGENT_API_KEY.",
 )
+OWN_REFUSED = (
+    "sign_in_refused",
+    "Your own sign-in to Claude was refused.",
+    "Sign in again, or sign out to use what this deployment has.",
+)
+OWN_BILLING = (
+    "authentication",
+    "Your own Claude account refused because of billing.",
+    "Look at your account's plan and usage at claude.ai.",
+)
+OWN_LIMIT = (
+    "model_overloaded",
+    "Your own Claude account is over its limit.",
+    "Retry when the limit is reset, or sign out to use what this deployment has.",
+)
+OWN_UNREACHABLE = (
+    "model_unreachable",
+    "The model cannot be reached, or hung up.",
+    "Retry; if it lasts, an operator should look at this machine's network.",
+)
 BILLING = (
     "authentication",
     "The model refused because of billing.",
@@ -78,15 +98,26 @@ _NO_CONNECTION = re.compile(
 )
 
 
-def ended(status: int | None, kind: str, text: str) -> Ended:
-    """How a turn ends. `status` is the model's or the broker's, `kind` and `text` the CLI's."""
+_OWN = {
+    AUTHENTICATION: OWN_REFUSED,
+    BILLING: OWN_BILLING,
+    RATE_LIMIT: OWN_LIMIT,
+    UNREACHABLE: OWN_UNREACHABLE,
+}
+"""The same where the turn runs on the person's own sign-in."""
+
+
+def ended(status: int | None, kind: str, text: str, *, own: bool = False) -> Ended:
+    """How a turn ends. `status` is the model's or the broker's, `kind` and `text` the CLI's; `own`
+    says that it ran on the person's own sign-in."""
     if broker.USED_UP in text:
         return Ended("over_budget", "budget", *BUDGET)
     if broker.REVOKED in text:
         return Ended("failed", "revoked", *REVOKED)
-    reason, said, remedy = _why(status, kind, text)
+    why = _why(status, kind, text)
+    reason, said, remedy = _OWN.get(why, why) if own else why
     # There the CLI's words are about its own terminal, or about the address of the broker.
-    own_words = (AUTHENTICATION[0], UNREACHABLE[0])
+    own_words = (AUTHENTICATION[0], OWN_REFUSED[0], UNREACHABLE[0])
     detail = "" if reason in own_words else show.one_line(text, 300)
     return Ended("failed", reason, f"{said} ({detail})" if detail else said, remedy)
 

@@ -10,10 +10,12 @@ from agent_service.broker.broker import Answered, Broker
 from agent_service.broker.prices import PriceTable
 from agent_service.broker.rules import Rules
 from agent_service.claude.options import bundled_cli
+from agent_service.claude.own import Doubt
 from agent_service.claude.sessions import ClaudeSessions
 from agent_service.credentials.keyring import Keyring
-from agent_service.egress.allow import AllowList
-from agent_service.egress.proxy import Attempt, Network
+from agent_service.egress.exits import Exits
+from agent_service.sandbox import cgroups
+from agent_service.sandbox.cgroups import Cgroups
 from agent_service.sandbox.launch import check_cli
 from agent_service.sandbox.launcher import House, Launcher
 from agent_service.sandbox.limits import Limits
@@ -28,17 +30,21 @@ def make_broker(
     settings: AgentSettings, keyring: Keyring, answered: Callable[[Answered], None]
 ) -> Broker:
     """The broker for these settings. Raises `PricesInvalid`."""
-    file = settings.agent_prices_file
     return Broker(
         keyring.choose,
         Rules(tuple(listed(settings.agent_models)), settings.agent_max_tokens),
-        PriceTable() if file is None else PriceTable.read(file),
+        _prices(settings),
         answered,
     )
 
 
 def make_sessions(
-    settings: AgentSettings, workspaces: Workspaces, broker: Broker, network: Network
+    settings: AgentSettings,
+    workspaces: Workspaces,
+    broker: Broker,
+    exits: Exits,
+    doubt: Doubt,
+    answered: Callable[[Answered], None],
 ) -> ClaudeSessions:
     """The factory of real sessions. What an earlier service left is ended and removed.
 
@@ -49,21 +55,20 @@ def make_sessions(
     sandboxed = settings.agent_sandbox == "required"
     if sandboxed:
         probe()
-    allowed = AllowList(listed(settings.agent_egress))
+    limits = Limits(
+        memory=settings.agent_memory_mib,
+        processes=settings.agent_processes,
+        workspace=settings.agent_workspace_mib,
+    )
     house = House(
         home=settings.home,
         run_dir=settings.socket.parent,
         cli=cli,
-        limits=Limits(
-            memory=settings.agent_memory_mib,
-            processes=settings.agent_processes,
-            workspace=settings.agent_workspace_mib,
-        ),
+        limits=limits,
         sandboxed=sandboxed,
         cap_usd=settings.agent_session_usd,
-        allowed=lambda _workspace: allowed,
-        attempted=_told,
-        network=network,
+        exits=exits,
+        groups=_groups(settings, limits) if sandboxed else None,
     )
     launcher = Launcher(house, broker)
     launcher.clean()
@@ -73,17 +78,30 @@ def make_sessions(
         retries=settings.agent_model_retries,
         secret=settings.agent_api_key.get_secret_value(),
         bypass=settings.agent_mode_ceiling == "bypassPermissions",
+        doubt=doubt,
+        answered=answered,
+        prices=_prices(settings),
     )
 
 
-def _told(workspace: str, attempt: Attempt) -> None:
-    _log.info(
-        "egress.connection",
-        workspace=workspace,
-        session=attempt.session,
-        host=attempt.host,
-        port=attempt.port,
-        allowed=attempt.allowed,
-        reason=attempt.reason,
-        address=attempt.address,
-    )
+def _prices(settings: AgentSettings) -> PriceTable:
+    file = settings.agent_prices_file
+    return PriceTable() if file is None else PriceTable.read(file)
+
+
+def _groups(settings: AgentSettings, limits: Limits) -> Cgroups | None:
+    """The control groups that were handed to the service, ready for sessions. `bascule doctor`
+    reads the note about them: it may itself be run from elsewhere."""
+    note = settings.socket.parent / cgroups.NOTE
+    note.unlink(missing_ok=True)
+    top = cgroups.found()
+    if top is None:
+        return None
+    groups = Cgroups(top, settings.home, limits)
+    try:
+        groups.take_over()
+    except OSError as error:
+        _log.warning("sandbox.no_groups", group=str(top), reason=str(error))
+        return None
+    note.write_text(f"{top}\n")
+    return groups

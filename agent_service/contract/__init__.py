@@ -1,5 +1,5 @@
-"""The only door to the agent service: turns, events, decisions, policy, workspaces, credentials,
-audit, errors, signing, redaction.
+"""The only door to the agent service: turns, events, decisions, policy, workspaces, egress,
+credentials, audit, errors, signing, redaction.
 
 Frozen dataclasses on the standard library (signing adds itsdangerous), so that any process can
 import it cheaply. The HTTP interface that carries them is described by `GET /v1/openapi.json`.
@@ -37,6 +37,13 @@ from agent_service.contract.decisions import (
     DecisionView,
     Question,
     QuestionOption,
+)
+from agent_service.contract.egress import (
+    HOSTS_LIMIT,
+    PATTERN_LIMIT,
+    REFUSALS,
+    AllowedHost,
+    WorkspaceEgress,
 )
 from agent_service.contract.policy import (
     MODE_WORDS,
@@ -84,14 +91,18 @@ from agent_service.contract.workspaces import (
 __all__ = [
     "DEFAULT_CREDENTIAL",
     "DEPTH_LIMIT",
+    "HOSTS_LIMIT",
     "ID_PATTERN",
     "INSTRUCTIONS_LIMIT",
     "LIST_LIMIT",
     "MODES",
     "MODE_WORDS",
+    "PATTERN_LIMIT",
     "PROMPT_LIMIT",
+    "REFUSALS",
     "RULE_LIMIT",
     "UPLOAD_LIMIT",
+    "AllowedHost",
     "Answer",
     "Asker",
     "AuditEntry",
@@ -143,6 +154,7 @@ __all__ = [
     "TurnRequest",
     "TurnState",
     "TurnView",
+    "WorkspaceEgress",
     "WorkspaceRemoved",
     "WorkspaceView",
     "errors",

@@ -113,6 +113,18 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True)
+class EgressRefused:
+    """The agent tried to reach a host that it may not; told once a host, as far as one process
+    goes. `host` is a name or an address in plain ASCII; `reason` is `not_listed` or `not_public`
+    (see `REFUSALS` in egress.py)."""
+
+    kind: ClassVar[str] = "egress.refused"
+    host: str
+    port: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class TurnWaiting:
     kind: ClassVar[str] = "turn.waiting"
     decision: str
@@ -144,6 +156,7 @@ REASONS: dict[str, str] = {
     "model_overloaded": "the model answered that it is overloaded or over its rate limit",
     "model_error": "the model answered with an error",
     "authentication": "the model refused the credential",
+    "sign_in_refused": "the model refused the person's own sign-in",
     "storage_full": "there is no room on the disk",
     "expired": "nobody answered in time",
 }
@@ -161,6 +174,7 @@ Event: TypeAlias = (
     | FileReady
     | Usage
     | Notice
+    | EgressRefused
     | TurnWaiting
     | TurnFinished
 )
@@ -177,6 +191,7 @@ EVENTS: tuple[type[Event], ...] = (
     FileReady,
     Usage,
     Notice,
+    EgressRefused,
     TurnWaiting,
     TurnFinished,
 )

@@ -86,6 +86,9 @@ class TurnRequest:
     """None: as the conversation, workspace or deployment has it."""
     model: str | None = None
     limits: Limits = field(default_factory=Limits)
+    own: bool = False
+    """The asker's own, unshared conversation and workspace: only there their own sign-in may be
+    used."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,4 @@
-"""The unmodified CLI's own `auth` commands, in one person's config directory.
-
-An agent can write there, so nothing that lies in it may steer them: settings are removed, and of
-the CLI's own file only what a sign-in left is kept.
-"""
+"""The unmodified CLI's own `auth` commands, in one person's config directory."""
 
 from __future__ import annotations
 
@@ -11,7 +7,6 @@ import contextlib
 import json
 import os
 import signal
-import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,17 +14,13 @@ from typing import Any, Protocol
 
 from agent_service.contract.credentials import SignInKind, TestResult
 from agent_service.contract.redaction import hide_text
+from agent_service.credentials.directory import LARGEST, OWN, TOKENS, clean
 
 STATUS_SECONDS = 30
 TEST_SECONDS = 60
 LOGOUT_SECONDS = 30
 """The CLI itself gives the provider 5 s."""
 PIPE_SECONDS = 2
-_LARGEST = 256 * 1024
-_SETTINGS = ("settings.json", "settings.local.json")
-_OWN = ".claude.json"
-_OWN_KEPT = ("oauthAccount", "primaryApiKey", "customApiKeyResponses", "machineID", "userID")
-_TOKENS = ".credentials.json"
 # One word of answer, no tool, no settings.
 _TEST = ("-p", "say ok", "--output-format", "json", "--tools", "", "--no-session-persistence")
 _TEST_CLEAN = (*_TEST, "--setting-sources", "", "--strict-mcp-config")
@@ -63,8 +54,20 @@ class Cli(Protocol):
         ...
 
 
+def environment(config: Path, home: str) -> dict[str, str]:
+    """All that the CLI needs to be told for a sign-in."""
+    return {
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "HOME": home,
+        "CLAUDE_CONFIG_DIR": str(config),
+        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+        "DISABLE_AUTOUPDATER": "1",
+        "BROWSER": "true",  # the page belongs on the person's screen, not on this machine's
+    }
+
+
 class PlainCli:
-    """The CLI without a sandbox, for one person on their own machine."""
+    """The CLI without a sandbox: to sign out what is left over where that is off."""
 
     def __init__(self, cli: Path, environment: Mapping[str, str]) -> None:
         """`environment` is all it gets besides what a sign-in needs."""
@@ -72,17 +75,9 @@ class PlainCli:
         self._environment = environment
 
     def command(self, config: Path, words: Sequence[str]) -> Command:
-        environment = {
-            "PATH": "/usr/local/bin:/usr/bin:/bin",
-            "HOME": str(config),
-            "CLAUDE_CONFIG_DIR": str(config),
-            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-            "DISABLE_AUTOUPDATER": "1",
-            "BROWSER": "true",  # the page belongs on the person's screen, not on this machine's
-            **self._environment,
-        }
         start = ("setpriv", "--pdeathsig", "KILL", "--no-new-privs", str(self._cli))
-        return Command((*start, *words), environment, config)
+        whole = {**environment(config, str(config)), **self._environment}
+        return Command((*start, *words), whole, config)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,13 +145,13 @@ class ClaudeLogin:
 
         What lies here is deleted however the rest goes; then it raises what went wrong.
         """
-        if not (config / _TOKENS).exists() and not (config / _OWN).exists():
+        if not (config / TOKENS).exists() and not (config / OWN).exists():
             return "There was nothing left here."
         try:
             code, out, err = await self._run(config, ("auth", "logout"), LOGOUT_SECONDS)
         finally:
-            (config / _TOKENS).unlink(missing_ok=True)
-            (config / _OWN).unlink(missing_ok=True)
+            (config / TOKENS).unlink(missing_ok=True)
+            (config / OWN).unlink(missing_ok=True)
         said = hide_text((err or out).strip())[:300]
         if code != 0:
             raise LoginFailed(f"`claude auth logout` failed: {said}")
@@ -169,7 +164,7 @@ class ClaudeLogin:
 
     async def _start(self, config: Path, words: Sequence[str]) -> asyncio.subprocess.Process:
         config.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _clean(config)
+        clean(config)
         command = self._cli.command(config, words)
         try:
             return await asyncio.create_subprocess_exec(
@@ -180,7 +175,7 @@ class ClaudeLogin:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
                 start_new_session=True,
-                limit=_LARGEST,
+                limit=LARGEST,
             )
         except OSError as error:
             raise LoginFailed(
@@ -219,29 +214,3 @@ async def end(process: asyncio.subprocess.Process) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(PIPE_SECONDS):
             await process.communicate()  # its pipes are closed with this
-
-
-def _clean(config: Path) -> None:
-    """Take out what an agent may have put there to steer the CLI."""
-    for name in _SETTINGS:
-        (config / name).unlink(missing_ok=True)
-    own = config / _OWN
-    try:
-        handle = os.open(own, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except FileNotFoundError:
-        return
-    except OSError:  # a link
-        own.unlink(missing_ok=True)
-        return
-    with os.fdopen(handle, "rb") as file:
-        regular = stat.S_ISREG(os.fstat(handle).st_mode)
-        text = file.read(_LARGEST) if regular else b""
-    own.unlink()
-    try:
-        found: Any = json.loads(text)
-        kept = {name: found[name] for name in _OWN_KEPT if name in found}
-    except (ValueError, TypeError, RecursionError):
-        return
-    handle = os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(handle, "w") as made:
-        json.dump(kept, made)

@@ -26,6 +26,7 @@ from agent_service.credentials.scope import Scope
 from agent_service.store import audit
 from agent_service.store import credentials as store
 from agent_service.store.database import Database, StoreError
+from agent_service.turns.port import OwnSignIn
 
 _log = structlog.get_logger(__name__)
 
@@ -75,6 +76,17 @@ class SignIns:
         self._check_seconds = check_seconds
         self._flows: dict[str, _Flow] = {}
         self._starting: dict[str, asyncio.Lock] = {}
+
+    def of(self, person: str) -> OwnSignIn | None:
+        """What this person's own turns run on, if they may: ask anew for every turn.
+
+        One in doubt is given as well: it may work again, and where it does not, the person is
+        told. Taking the deployment's credential instead would hide that.
+        """
+        credential = self._keyring.sign_in_of(person) if self._enabled else None
+        if credential is None:
+            return None
+        return OwnSignIn(credential, person, self._config_of(person))
 
     async def start(self, person: str, kind: SignInKind, actor: str) -> SignInView:
         """Begin one; it replaces an unfinished one of the person.

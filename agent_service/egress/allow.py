@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
 from collections.abc import Iterable, Iterator
@@ -71,10 +72,10 @@ def normal(host: str) -> str:
 
     Raises `PatternInvalid` for what is neither, such as `0x7f.1`, which a resolver might accept.
     """
-    try:
-        return str(ipaddress.ip_address(host))
-    except ValueError:
-        pass
+    # What follows a % may be anything, and means something on one machine only.
+    with contextlib.suppress(ValueError):
+        if "%" not in host:
+            return str(ipaddress.ip_address(host))
     try:
         name = host.lower().removesuffix(".").encode("idna").decode("ascii")
     except UnicodeError:
@@ -94,6 +95,12 @@ class AllowList:
     def __init__(self, patterns: Iterable[str] = ()) -> None:
         """Raises `PatternInvalid`."""
         self._patterns = tuple(HostPattern.parse(text) for text in patterns)
+
+    def __or__(self, other: AllowList) -> AllowList:
+        """What either covers."""
+        both = AllowList()
+        both._patterns = self._patterns + other._patterns
+        return both
 
     def covers(self, host: str, port: int) -> bool:
         return any(pattern.covers(host, port) for pattern in self._patterns)

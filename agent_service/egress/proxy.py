@@ -25,14 +25,18 @@ HEAD_SECONDS = 15
 CONNECT_SECONDS = 20
 MOST_AT_ONCE = 128
 """Connections of one session."""
+MOST_REFUSALS = 50
+"""Hosts of a session that are kept for whoever follows its turn."""
+BY_THE_LISTS = ("not_listed", "not_public")
+"""Reasons that somebody decided on; the others are the network's."""
 _CHUNK = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A connection that was asked for. `reason` is empty where it was allowed."""
+    """A connection that was asked for. `reason` is one of the contract's `REFUSALS`, and empty
+    where it was made."""
 
-    session: str
     host: str
     port: int
     allowed: bool
@@ -41,6 +45,7 @@ class Attempt:
 
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
+Connect = Callable[[str, int], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 
 
 async def resolve(host: str, port: int) -> Sequence[str]:
@@ -57,10 +62,17 @@ class Network:
     public: Callable[[str], bool] = is_public
     environment: Mapping[str, str] = field(default_factory=dict)
     """For the sessions: where they find more authorities to trust."""
+    connect: Connect = asyncio.open_connection
+    readable: Sequence[Path] = ()
+    """Files that `environment` names; a sandbox shows them."""
 
 
 class Refused(Exception):
-    """The text is for whoever asked, and for the audit log."""
+    """`reason` is one of the contract's `REFUSALS`; the text is for whoever asked."""
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
 
 
 class EgressProxy:
@@ -68,20 +80,21 @@ class EgressProxy:
 
     def __init__(
         self,
-        session: str,
         path: Path,
         allowed: Callable[[], AllowList],
         attempted: Callable[[Attempt], None],
         network: Network,
     ) -> None:
         """`allowed` is asked at every connection, so that a change acts at once."""
-        self._session = session
         self.path = path
         self._allowed = allowed
         self._attempted = attempted
         self._network = network
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._targets: dict[asyncio.Task[None], tuple[str, int]] = {}
+        """Where those lead that were allowed."""
+        self._refusals: dict[Attempt, None] = {}
 
     async def open(self) -> None:
         """Listen."""
@@ -102,13 +115,32 @@ class EgressProxy:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def judge_again(self) -> None:
+        """The list has changed: break off connections that it does not cover any more."""
+        allowed = self._allowed()
+        for task, (host, port) in self._targets.items():
+            if not allowed.covers(host, port):
+                _log.info("egress.broken_off", host=host, port=port)
+                task.cancel()
+
+    def take_refusals(self) -> list[Attempt]:
+        """What the lists refused since the last time, each host once; at most `MOST_REFUSALS`."""
+        found = list(self._refusals)
+        self._refusals.clear()
+        return found
+
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if len(self._tasks) >= MOST_AT_ONCE:
             writer.transport.abort()
+            self._tell(Attempt("", 0, allowed=False, reason="too_many"))
             return
         task = asyncio.create_task(self._serve(reader, writer))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._targets.pop(task, None)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -118,7 +150,7 @@ class EgressProxy:
                     host, port = await _target(reader)
                 far_reader, far_writer = await self._connect(host, port)
             except Refused as error:
-                self._tell(Attempt(self._session, host, port, allowed=False, reason=str(error)))
+                self._tell(Attempt(host, port, allowed=False, reason=error.reason))
                 await _refuse(writer, str(error))
                 return
             try:
@@ -135,28 +167,33 @@ class EgressProxy:
         self, host: str, port: int
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if not self._allowed().covers(host, port):
-            raise Refused(f"{host}:{port} is not on the list of allowed hosts.")
+            text = f"{host}:{port} is not on the list of allowed hosts; an operator can add it."
+            raise Refused("not_listed", text)
+        if (task := asyncio.current_task()) is not None:
+            self._targets[task] = (host, port)
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 addresses = await self._network.resolve(host, port)
         except (OSError, TimeoutError):
-            raise Refused(f"{host} has no address.") from None
+            raise Refused("no_address", f"{host} has no address.") from None
         public = [address for address in addresses if self._network.public(address)]
         if not public:
-            raise Refused(f"{host} leads to an address that is not public.")
+            raise Refused("not_public", f"{host} leads to an address that is not public.")
         for address in public:
             with contextlib.suppress(OSError, TimeoutError):
                 async with asyncio.timeout(CONNECT_SECONDS):
-                    streams = await asyncio.open_connection(address, port)
-                self._tell(Attempt(self._session, host, port, allowed=True, address=address))
+                    streams = await self._network.connect(address, port)
+                self._tell(Attempt(host, port, allowed=True, address=address))
                 return streams
-        raise Refused(f"{host}:{port} does not answer.")
+        raise Refused("no_answer", f"{host}:{port} does not answer.")
 
     def _tell(self, attempt: Attempt) -> None:
+        if attempt.reason in BY_THE_LISTS and len(self._refusals) < MOST_REFUSALS:
+            self._refusals[attempt] = None
         try:
             self._attempted(attempt)
         except Exception:  # noqa: BLE001 - the audit's trouble is not the connection's
-            _log.exception("egress.not_recorded", session=self._session)
+            _log.exception("egress.not_recorded", host=attempt.host)
 
 
 async def _target(reader: asyncio.StreamReader) -> tuple[str, int]:
@@ -165,12 +202,12 @@ async def _target(reader: asyncio.StreamReader) -> tuple[str, int]:
     method, _, rest = head.partition(b"\r\n")[0].partition(b" ")
     target = rest.partition(b" ")[0]
     if method != b"CONNECT":
-        raise Refused("Only https is possible here, by CONNECT.")
+        raise Refused("no_connect", "Only https is possible here, by CONNECT.")
     try:
         host, port = split(target.decode("ascii"))
         return normal(host), port
     except (PatternInvalid, UnicodeError):
-        raise Refused("That is not a host and a port.") from None
+        raise Refused("no_host", "That is not a host and a port.") from None
 
 
 async def _refuse(writer: asyncio.StreamWriter, why: str) -> None:

@@ -9,9 +9,11 @@ from importlib.metadata import version
 from aiohttp import web
 
 from agent_service.contract.signing import Verifier
+from agent_service.egress.hosts import Hosts
 from agent_service.http.audit import AuditHandlers
 from agent_service.http.conversations import ConversationHandlers
 from agent_service.http.credentials import CredentialHandlers
+from agent_service.http.egress import EgressHandlers
 from agent_service.http.guard import Guard
 from agent_service.http.openapi import document
 from agent_service.http.policy import PolicyHandlers
@@ -66,6 +68,7 @@ def make_app(
     runner: TurnRunner,
     policies: Policies,
     credentials: CredentialHandlers,
+    hosts: Hosts,
     verifier: Verifier,
     ready: Callable[[], bool],
 ) -> web.Application:
@@ -76,7 +79,8 @@ def make_app(
         *TurnHandlers(runner, policies).routes(),
         *PolicyHandlers(policies, runner).routes(),
         *ConversationHandlers(runner).routes(),
-        *WorkspaceHandlers(workspaces, runner, database).routes(),
+        *WorkspaceHandlers(workspaces, runner, database, hosts).routes(),
+        *EgressHandlers(hosts, runner, database).routes(),
         *UsageHandlers(database).routes(),
         *credentials.routes(),
         *AuditHandlers(AuditLog(database)).routes(),

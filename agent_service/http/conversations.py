@@ -19,11 +19,14 @@ _VIEW = TypeAdapter(ConversationView)
 
 @dataclass(frozen=True, slots=True)
 class Warm:
-    """What `POST …/warm` takes: the workspace, in case the conversation is new."""
+    """What `POST …/warm` takes: the workspace, in case the conversation is new; of whom a message
+    is likely, and whether the conversation is theirs alone, as in `TurnRequest`."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     workspace: str
+    person: str = ""
+    own: bool = False
 
 
 _WARM = TypeAdapter(Warm)
@@ -54,8 +57,10 @@ class ConversationHandlers:
 
     async def warm(self, request: web.Request) -> web.StreamResponse:
         conversation = identifier(request, "conversation")
-        workspace = checked_id(parsed(request, _WARM).workspace, "workspace")
-        await asyncio.shield(self._runner.warm(conversation, workspace))
+        asked = parsed(request, _WARM)
+        workspace = checked_id(asked.workspace, "workspace")
+        person = checked_id(asked.person, "person") if asked.person else ""
+        await asyncio.shield(self._runner.warm(conversation, workspace, person, own=asked.own))
         return reply(await self._runner.conversation(conversation), _VIEW)
 
     async def close(self, request: web.Request) -> web.StreamResponse:

@@ -21,6 +21,7 @@ from agent_service.contract.workspaces import (
     WorkspaceRemoved,
     WorkspaceView,
 )
+from agent_service.egress.hosts import Hosts
 from agent_service.http.guard import UPLOAD, identifier, number, parsed, reply, text
 from agent_service.http.routes import ADMIN, BRIDGE, Route
 from agent_service.store import workspaces
@@ -46,10 +47,13 @@ _BYTES = "application/octet-stream"
 class WorkspaceHandlers:
     """Routes under /v1/workspaces."""
 
-    def __init__(self, places: Workspaces, runner: TurnRunner, database: Database) -> None:
+    def __init__(
+        self, places: Workspaces, runner: TurnRunner, database: Database, hosts: Hosts
+    ) -> None:
         self._places = places
         self._runner = runner
         self._database = database
+        self._hosts = hosts
 
     def routes(self) -> list[Route]:
         one, both = "/v1/workspaces/{workspace}", frozenset({BRIDGE, ADMIN})
@@ -212,6 +216,7 @@ class WorkspaceHandlers:
             await self._runner.end_sessions(workspace)
             taken = await self._places.threads.quick(self._places.discard, workspace)
             known = await self._database.tx(workspaces.remove, workspace)
+            self._hosts.forget(workspace)
         if taken is not None:
             await self._places.threads.slow(self._places.remove, taken)
         if known or taken is not None:

@@ -1,23 +1,25 @@
 """The box a session runs in: the whole CLI under bubblewrap.
 
 What is writable in it: this workspace, this session's config directory, and temporary file systems
-that vanish with it. The only ways out are Unix sockets that this service listens on.
+that vanish with it. The only ways out are Unix sockets that this service listens on. The CLI's own
+commands about a sign-in run in one that has no workspace.
 """
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent_service.sandbox.calls import filter_program
 from agent_service.sandbox.limits import HEADROOM, MIB, Limits
 
-MODEL_PORT = 9200
-"""Where the box's own loopback leads to the broker."""
+MODEL_SOCKET = "/run/model.sock"
+"""The way to the broker. The CLI speaks to it without anything in between, which costs nothing."""
+EGRESS_SOCKET = "/run/egress.sock"
 EGRESS_PORT = 9201
-"""Where it leads to the egress proxy."""
+"""Where the box's own loopback leads to the egress proxy: programs know no proxy on a socket."""
 HOME = "/home/agent"
 CLI = "/opt/claude"
 TEMPORARY = {"/tmp": 1, HOME: 4, "/dev/shm": 4}  # noqa: S108 - the box's own
@@ -50,11 +52,20 @@ class Box:
     cli: Path
     work: Path
     config: Path
-    model_socket: Path
+    model_socket: Path | None
+    """None where the CLI is to reach the provider by itself."""
     egress_socket: Path | None
     uid: int
     gid: int
     limits: Limits
+    group: Path | None = None
+    """The `cgroup.procs` of a control group that it is to be in."""
+    inside: Mapping[Path, Path] = field(default_factory=dict)
+    """Folders that are shown, writable, in place of those of `config`: there, from where."""
+    blank: tuple[Path, ...] = ()
+    """Files that are empty in it and stay so, whatever lies there."""
+    readable: tuple[Path, ...] = ()
+    """Files that it can read besides."""
 
     @property
     def script(self) -> Path:
@@ -76,8 +87,10 @@ class Box:
             "SHELL": "/bin/bash",
             "TMPDIR": "/tmp",  # noqa: S108 - the box's own
             "CLAUDE_CONFIG_DIR": str(self.config),
-            "ANTHROPIC_BASE_URL": f"http://127.0.0.1:{MODEL_PORT}",
         }
+        if self.model_socket is not None:
+            found["ANTHROPIC_UNIX_SOCKET"] = MODEL_SOCKET
+            found["ANTHROPIC_BASE_URL"] = "http://model"
         if self.egress_socket is not None:
             proxy = f"http://127.0.0.1:{EGRESS_PORT}"
             found |= dict.fromkeys(
@@ -98,9 +111,12 @@ class Box:
             (self.folder / name).write_text(made)
         (self.folder / "limits").write_text(f"ulimit -Su {self.limits.processes} 2>/dev/null\n")
         (self.folder / "calls").write_bytes(filter_program())
+        (self.folder / "blank").touch()
         keep = "|".join(shlex.quote(name) for name in allowed_names)
+        grouped = "" if self.group is None else f"echo $$ > {shlex.quote(str(self.group))}"
         self.script.write_text(
-            "#!/bin/bash\n"
+            # What is not counted must not run.
+            f"#!/bin/bash\n{grouped and grouped + ' || exit 1'}\n"
             f"echo $$ > {shlex.quote(str(self.pid_file))}\n"
             f'for name in $(compgen -e); do case "$name" in {keep}) ;; *) unset "$name" ;; '
             "esac; done\n"
@@ -139,19 +155,24 @@ class Box:
             # Without sizes, files in memory would be counted by nobody.
             words += ["--size", str(self.limits.temporary * MIB // part), "--tmpfs", path]
         words += ["--ro-bind", str(self.cli), CLI]
-        words += ["--bind", str(self.work), str(self.work)]
-        words += ["--bind", str(self.config), str(self.config)]
-        words += ["--bind", str(self.model_socket), "/run/model.sock"]
-        forwards = [(MODEL_PORT, "/run/model.sock")]
+        for file in self.readable:
+            words += ["--ro-bind", str(file), str(file)]
+        for folder in dict.fromkeys((self.work, self.config)):
+            words += ["--bind", str(folder), str(folder)]
+        for place, source in self.inside.items():
+            words += ["--bind", str(source), str(place)]
+        for place in self.blank:
+            words += ["--ro-bind", str(self.folder / "blank"), str(place)]
+        inside = ""
+        if self.model_socket is not None:
+            words += ["--bind", str(self.model_socket), MODEL_SOCKET]
         if self.egress_socket is not None:
-            words += ["--bind", str(self.egress_socket), "/run/egress.sock"]
-            forwards.append((EGRESS_PORT, "/run/egress.sock"))
+            words += ["--bind", str(self.egress_socket), EGRESS_SOCKET]
+            inside = (
+                f"socat TCP-LISTEN:{EGRESS_PORT},bind=127.0.0.1,fork,reuseaddr "
+                f"UNIX-CONNECT:{EGRESS_SOCKET} </dev/null >/dev/null 2>&1 & "
+            )
         words += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", str(self.work), "--"]
-        inside = "".join(
-            f"socat TCP-LISTEN:{port},bind=127.0.0.1,fork,reuseaddr UNIX-CONNECT:{path} "
-            "</dev/null >/dev/null 2>&1 & "
-            for port, path in forwards
-        )
         # Processes are limited from in here: counted in the box's own user namespace, so that one
         # session does not take those of another. The CLI's shells have less than it has itself:
         # where they take all, it would crash, and nobody would know why.

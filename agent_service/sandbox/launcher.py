@@ -7,20 +7,23 @@ import contextlib
 import os
 import secrets
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 from agent_service.broker.broker import Broker, Gate
-from agent_service.broker.tokens import Grant
-from agent_service.egress.allow import AllowList
-from agent_service.egress.proxy import Attempt, EgressProxy, Network
+from agent_service.broker.tokens import Grant, SessionToken
+from agent_service.credentials import directory
+from agent_service.egress.exits import Exits
+from agent_service.egress.presets import SIGN_IN
+from agent_service.egress.proxy import Attempt, EgressProxy
 from agent_service.sandbox import launch
 from agent_service.sandbox.box import Box
+from agent_service.sandbox.cgroups import Cgroups, Group
 from agent_service.sandbox.limits import Limits
 from agent_service.sandbox.watchdog import Watchdog
+from agent_service.turns.port import OwnSignIn
 from agent_service.workspaces.directory import Workspace
 
 FOLDER = "s"
@@ -39,11 +42,10 @@ class House:
     limits: Limits
     sandboxed: bool
     cap_usd: float | None
-    allowed: Callable[[str], AllowList]
-    """The hosts that a workspace may reach, as they are now."""
-    attempted: Callable[[str, Attempt], None]
-    """Hears of every connection of a workspace beyond the model."""
-    network: Network
+    exits: Exits
+    """The ways to the hosts beyond the model."""
+    groups: Cgroups | None = None
+    """None where no control groups were handed to the service."""
 
 
 class Launch:
@@ -54,18 +56,25 @@ class Launch:
         folder: Path,
         script: Path,
         environment: dict[str, str],
-        gate: Gate,
+        token: SessionToken,
+        gate: Gate | None,
         broker: Broker,
+        exits: Exits,
         proxy: EgressProxy | None,
         mark: tuple[str, str],
+        group: Group | None = None,
     ) -> None:
         self.script = script
         self.environment = environment
-        self.gate = gate
+        self.token = token
+        """Says for whom the session is. Where it runs on a sign-in, it opens nothing."""
+        self._gate = gate
         self._folder = folder
         self._broker = broker
+        self._exits = exits
         self._proxy = proxy
         self._mark = mark
+        self._group = group
 
     @property
     def pid(self) -> int | None:
@@ -75,8 +84,21 @@ class Launch:
         except (OSError, ValueError):
             return None
 
+    def take_refusals(self) -> list[Attempt]:
+        """Connections that were refused by the lists since the last time, each host once."""
+        return [] if self._proxy is None else self._proxy.take_refusals()
+
+    def overrun(self) -> str:
+        """For the person, where the kernel ended the session for what it took; else empty."""
+        return "" if self._group is None else self._group.overrun()
+
     def end(self) -> None:
         """End every process of the session, and wait for it. Blocks for some milliseconds."""
+        self._end()
+        if self._group is not None:
+            self._group.end()
+
+    def _end(self) -> None:
         pid = self.pid
         if self._proxy is None or pid is None:
             launch.end_marked(*self._mark)
@@ -91,9 +113,10 @@ class Launch:
     async def close(self) -> None:
         """End what is left. Safe to repeat."""
         await asyncio.to_thread(self.end)
-        await self._broker.shut(self.gate)
+        if self._gate is not None:
+            await self._broker.shut(self._gate)
         if self._proxy is not None:
-            await self._proxy.close()
+            await self._exits.shut(self._proxy)
         await asyncio.to_thread(shutil.rmtree, self._folder, True)
 
 
@@ -109,24 +132,38 @@ class Launcher:
         launch.sweep(self._house.home)
         shutil.rmtree(self._house.run_dir / FOLDER, ignore_errors=True)
 
-    async def launch(self, conversation: str, workspace: Workspace, own: dict[str, str]) -> Launch:
+    async def _group(self, name: str) -> Group | None:
+        groups = self._house.groups
+        return None if groups is None else await asyncio.to_thread(groups.make, name)
+
+    async def launch(
+        self,
+        conversation: str,
+        workspace: Workspace,
+        own: dict[str, str],
+        sign_in: OwnSignIn | None = None,
+    ) -> Launch:
         """Everything for one start of a session but the process itself. `own` is for its
-        environment."""
+        environment. With a `sign_in`, which needs the sandbox, it has no way to the broker."""
         house = self._house
         name = secrets.token_hex(5)
         folder = house.run_dir / FOLDER / name
         folder.mkdir(mode=0o700, parents=True)
+        group = await self._group(name)
         mark = (launch.SESSION_MARK, secrets.token_hex(16))
         grant = Grant(name, conversation, workspace.id, cap_usd=house.cap_usd)
         socket = folder / "model.sock" if house.sandboxed else None
-        gate = await self._broker.open(grant, socket)
         own = {
             **own,
-            **house.network.environment,
-            "ANTHROPIC_AUTH_TOKEN": gate.token.secret,
+            **house.exits.network.environment,
             launch.MARK: str(house.home),
             mark[0]: mark[1],
         }
+        if sign_in is not None:
+            return await self._on_sign_in(grant, folder, workspace, own, sign_in, mark, group)
+        gate = await self._broker.open(grant, socket)
+        token = gate.token
+        own["ANTHROPIC_AUTH_TOKEN"] = token.secret
         if socket is None:
             script = launch.write_start_script(folder, house.cli)
             environment = {
@@ -136,15 +173,10 @@ class Launcher:
                 "HOME": str(workspace.home),
                 "TMPDIR": str(workspace.home),
             }
-            return Launch(folder, script, environment, gate, self._broker, None, mark)
-        proxy = EgressProxy(
-            name,
-            folder / "egress.sock",
-            lambda: house.allowed(workspace.id),
-            lambda attempt: house.attempted(workspace.id, attempt),
-            house.network,
-        )
-        await proxy.open()
+            return Launch(
+                folder, script, environment, token, gate, self._broker, house.exits, None, mark
+            )
+        proxy = await house.exits.open(token, folder / "egress.sock")
         box = Box(
             folder=folder,
             cli=house.cli,
@@ -155,14 +187,73 @@ class Launcher:
             uid=os.geteuid(),
             gid=os.getegid(),
             limits=house.limits,
+            inside=await asyncio.to_thread(self._shared, workspace, workspace.config),
+            readable=tuple(house.exits.network.readable),
+            group=None if group is None else group.procs,
         )
         environment = box.environment(own)
         script = box.write((*environment, *FROM_THE_SDK))
-        return Launch(folder, script, environment, gate, self._broker, proxy, mark)
+        return Launch(
+            folder, script, environment, token, gate, self._broker, house.exits, proxy, mark, group
+        )
 
-    def watchdog(self, launched: Launch, workspace: Workspace) -> Watchdog | None:
+    def _shared(self, workspace: Workspace, config: Path) -> dict[Path, Path]:
+        """The workspace's folders that a session has in its config directory, whichever that is, so
+        that a conversation can go on in the other way.
+
+        Every session has them mounted, also where they are already: what is mounted, no agent can
+        replace by a link, which would lead the next session's mount elsewhere.
+        """
+        shared = {config / name: workspace.config / name for name in directory.SHARED}
+        for source in shared.values():
+            directory.make_folder(source)
+        return shared
+
+    async def _on_sign_in(
+        self,
+        grant: Grant,
+        folder: Path,
+        workspace: Workspace,
+        own: dict[str, str],
+        sign_in: OwnSignIn,
+        mark: tuple[str, str],
+        group: Group | None,
+    ) -> Launch:
+        house = self._house
+        token = SessionToken.mint(grant)
+        token.person, token.credential = sign_in.person, sign_in.credential
+        await asyncio.to_thread(directory.ready, sign_in.config)
+        shared = await asyncio.to_thread(self._shared, workspace, sign_in.config)
+        proxy = await house.exits.open(token, folder / "egress.sock", SIGN_IN)
+        box = Box(
+            folder=folder,
+            cli=house.cli,
+            work=workspace.work,
+            config=sign_in.config,
+            model_socket=None,
+            egress_socket=proxy.path,
+            uid=os.geteuid(),
+            gid=os.getegid(),
+            limits=house.limits,
+            inside=shared,
+            blank=tuple(sign_in.config / name for name in directory.STEERING),
+            readable=tuple(house.exits.network.readable),
+            group=None if group is None else group.procs,
+        )
+        environment = box.environment(own)
+        script = box.write((*environment, *FROM_THE_SDK))
+        return Launch(
+            folder, script, environment, token, None, self._broker, house.exits, proxy, mark, group
+        )
+
+    def watchdog(
+        self, launched: Launch, workspace: Workspace, sign_in: OwnSignIn | None = None
+    ) -> Watchdog | None:
         """For a session that was started; None where it is gone already."""
         pid = launched.pid
         if pid is None:
             return None
-        return Watchdog(pid, (workspace.work, workspace.config), self._house.limits)
+        folders = [workspace.work, workspace.config]
+        if sign_in is not None:
+            folders.append(sign_in.config)
+        return Watchdog(pid, tuple(folders), self._house.limits)

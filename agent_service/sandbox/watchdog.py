@@ -108,6 +108,8 @@ class Watchdog:
         *,
         clock: Callable[[], float] | None = None,
     ) -> None:
+        self.memory: int | None = None
+        """Bytes at the last look; None before the first."""
         self._pid = pid
         self._folders = folders
         self._limits = limits
@@ -124,6 +126,7 @@ class Watchdog:
 
     def _look(self) -> None:
         taken, limits = taken_by(self._pid), self._limits
+        self.memory = taken.memory
         if taken.memory > limits.memory * MIB:
             raise Breach(
                 f"It used {taken.memory // MIB:,} MiB of memory; {limits.memory:,} are allowed."

@@ -34,6 +34,17 @@ workspace = sa.Table(
     sa.Column("created_at", sa.Float, nullable=False),
 )
 
+# Beyond those of the deployment.
+allowed_host = sa.Table(
+    "allowed_host",
+    metadata,
+    sa.Column("workspace", sa.Text, primary_key=True),
+    sa.Column("pattern", sa.Text, primary_key=True),
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 turn = sa.Table(
     "turn",
     metadata,

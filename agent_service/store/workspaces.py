@@ -59,6 +59,8 @@ def remove(db: sa.Connection, workspace: str) -> bool:
         db.execute(table.delete().where(table.c.conversation.in_(mine)))
     policies.forget(db, workspace, list(db.scalars(mine)))
     db.execute(schema.conversation.delete().where(schema.conversation.c.workspace == workspace))
+    hosts = schema.allowed_host
+    db.execute(hosts.delete().where(hosts.c.workspace == workspace))
     gone = schema.workspace.delete().where(schema.workspace.c.id == workspace)
     return bool(db.execute(gone).rowcount)
 

@@ -133,6 +133,10 @@ class ScriptedSession:
             return False
         return True
 
+    @property
+    def memory(self) -> int:
+        return 0
+
     async def interrupt(self) -> None:
         self._stopped.set()
 
@@ -142,7 +146,7 @@ class ScriptedSession:
     def forget_release(self) -> None:
         self._release = None
 
-    async def close(self) -> None:
+    async def close(self, *, at_once: bool = False) -> None:
         self._stopped.set()
 
 

@@ -14,9 +14,10 @@ from agent_service.store import conversations, decisions
 from agent_service.store.conversations import DOUBT, StoredConversation
 from agent_service.store.database import Database
 from agent_service.store.decisions import StoredDecision
+from agent_service.turns.ends import REVOKED
 from agent_service.turns.log import TurnLog
 from agent_service.turns.pool import SessionPool
-from agent_service.turns.port import AgentSession, Opening, Release
+from agent_service.turns.port import AgentSession, Opening, OwnSignIn, Release, SessionFailed
 from agent_service.workspaces.directory import Workspaces
 
 SETTLE_SECONDS = 15
@@ -41,19 +42,26 @@ class Openings:
         policies: Policies,
         *,
         default_model: str | None,
+        sign_in_of: Callable[[str], OwnSignIn | None] = lambda _person: None,
     ) -> None:
+        """`sign_in_of` gives a person's own sign-in where it may be used; asked at every turn."""
+        self._sign_in_of = sign_in_of
         self._database = database
         self._pool = pool
         self.workspaces = workspaces
         self.policies = policies
         self.default_model = default_model
 
-    async def warm(self, conversation_id: str) -> None:
-        """Open the conversation's session ahead of a message. Raises `SessionFailed`."""
+    async def warm(self, conversation_id: str, person: str, *, own: bool) -> None:
+        """Open the conversation's session ahead of a message of this person.
+
+        Raises `SessionFailed`.
+        """
         conversation = await self._database.tx(conversations.find, conversation_id)
         if conversation.unsettled is None:
             policy = await self.policies.effective(conversation.workspace, conversation.id, None)
-            await self._pool.open(await self._opening(conversation, None, policy))
+            sign_in = self._sign_in_of(person) if own else None
+            await self._open(await self._opening(conversation, None, policy, sign_in=sign_in))
             await self._pool.rest(conversation_id)
 
     async def session(
@@ -65,14 +73,30 @@ class Openings:
     ) -> AgentSession:
         """The live session, or one that is opened and has nothing unresolved in it."""
         session = self._pool.take(conversation.id)
+        if session is not None and self._pool.sign_in(conversation.id) != self._sign_in(request):
+            # Whoever asks now is not the one whose sign-in it runs on, or has another by now.
+            await self._pool.discard(conversation.id)
+            session = None
         resumed = session is None and conversation.started
         if session is None:
             if conversation.unsettled is not None and conversation.started:
                 session = await self._settled(conversation, request)
             else:
-                session = await self._pool.open(await self._opening(conversation, request, policy))
+                session = await self._open(await self._opening(conversation, request, policy))
         await session.govern(policy)
         log.add(TurnStarted(session.model, resumed))
+        return session
+
+    def _sign_in(self, request: TurnRequest) -> OwnSignIn | None:
+        return self._sign_in_of(request.asker.person) if request.own else None
+
+    async def _open(self, opening: Opening) -> AgentSession:
+        session = await self._pool.open(opening)
+        # Revoked while it was opened: the revocation did not find it among the live ones.
+        own = opening.sign_in
+        if own is not None and self._sign_in_of(own.person) != own:
+            await self._pool.discard(opening.conversation)
+            raise SessionFailed(REVOKED)
         return session
 
     async def _opening(
@@ -81,6 +105,7 @@ class Openings:
         request: TurnRequest | None,
         policy: Effective,
         release: Release | None = None,
+        sign_in: OwnSignIn | None = None,
     ) -> Opening:
         return Opening(
             conversation=conversation.id,
@@ -90,6 +115,7 @@ class Openings:
             policy=policy,
             model=(request and request.model) or conversation.model or self.default_model,
             release=release,
+            sign_in=sign_in if request is None else self._sign_in(request),
         )
 
     async def _settled(
@@ -107,9 +133,7 @@ class Openings:
             message = UNKNOWN_END if decision.released or decision.shown.again else message
             release = self._release(decision, allow=False, message=message, stop=True)
             patience = SETTLE_SECONDS
-        session = await self._pool.open(
-            await self._opening(conversation, request, Effective(), release)
-        )
+        session = await self._open(await self._opening(conversation, request, Effective(), release))
         # A call that got its result just before the service died is not asked for again.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience):
@@ -135,8 +159,7 @@ class Openings:
         release = self._release(
             decision, allow=allow, message=message, then=policy, stopped=stopped
         )
-        opening = await self._opening(conversation, request, Effective(), release)
-        return await self._pool.open(opening)
+        return await self._open(await self._opening(conversation, request, Effective(), release))
 
     def _release(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from agent_service.contract.decisions import Decision
@@ -72,6 +73,16 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnSignIn:
+    """A person's own sign-in, for a session that runs on it and for nobody else's turn."""
+
+    credential: str
+    person: str
+    config: Path
+    """The directory in which the CLI keeps it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Opening:
     """What a session is opened with."""
 
@@ -82,12 +93,19 @@ class Opening:
     policy: Effective
     model: str | None
     release: Release | None = None
+    sign_in: OwnSignIn | None = None
+    """None: it reaches the model by the broker, and sees nobody's sign-in."""
 
 
 class AgentSession(Protocol):
     """One live agent. Used by one task at a time, except `interrupt` and `govern`."""
 
     model: str
+
+    @property
+    def memory(self) -> int | None:
+        """Bytes that its processes hold for themselves, as of a moment ago; None: not known yet."""
+        ...
 
     def charge(self, turn_id: str, person: str) -> None:
         """What is used from here on is used by this person's turn."""
@@ -118,8 +136,9 @@ class AgentSession(Protocol):
         release."""
         ...
 
-    async def close(self) -> None:
-        """End the process and everything it started. Never raises; safe to call twice."""
+    async def close(self, *, at_once: bool = False) -> None:
+        """End the process and everything it started; `at_once` gives it no time to end by itself.
+        Never raises; safe to call twice."""
         ...
 
 

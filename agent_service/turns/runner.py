@@ -214,9 +214,11 @@ class TurnRunner:
             turns=total,
         )
 
-    async def warm(self, conversation: str, workspace: str) -> None:
-        """Have a session ready for a message that is likely to come. Does nothing where one is
-        up, or where work or a decision is open."""
+    async def warm(
+        self, conversation: str, workspace: str, person: str = "", *, own: bool = False
+    ) -> None:
+        """Have a session ready for a message of this person that is likely to come; `own` is as in
+        `TurnRequest`. Does nothing where one is up, or where work or a decision is open."""
 
         self.workspaces.claims.check(workspace)
 
@@ -228,13 +230,13 @@ class TurnRunner:
         busy = conversation in self._workers or conversation in self._waiting
         if busy or conversation in self._pool or self._stopping:
             return
-        task = asyncio.create_task(self._warm(conversation))
+        task = asyncio.create_task(self._warm(conversation, person, own))
         self._workers[conversation] = task
         task.add_done_callback(lambda _: self._worker_done(conversation))
 
-    async def _warm(self, conversation: str) -> None:
+    async def _warm(self, conversation: str, person: str, own: bool) -> None:
         try:
-            await self._openings.warm(conversation)
+            await self._openings.warm(conversation, person, own=own)
         except SessionFailed as error:
             _log.warning("warm.failed", conversation=conversation, reason=error.ended.message)
         except Exception:  # noqa: BLE001 - nobody waits for it: the message itself will tell
@@ -263,7 +265,7 @@ class TurnRunner:
         for control in running.values():
             control.cut = REVOKED
         live = [c for c in conversations if c in self._pool]
-        await asyncio.gather(*(self._pool.discard(c) for c in live))
+        await asyncio.gather(*(self._pool.discard(c, at_once=True) for c in live))
         return len(live)
 
     async def interrupt(self, turn_id: str, by: str) -> TurnView:

@@ -173,10 +173,14 @@ class Inbox:
             return refused, True, None
         if sender and home.owner != sender.id:
             return places.NOT_YOURS, True, None
-        request = self._request(said, agent, sender) if sender and not problem else None
+        # Nothing is shared yet: whoever got here is the owner, and alone in their own workspace.
+        own = sender is not None and home.owner == sender.id
+        request = self._request(said, agent, sender, own) if sender and not problem else None
         return problem, False, request
 
-    def _request(self, said: MessageIn, agent: str, asker: access.Person) -> dict[str, Any]:
+    def _request(
+        self, said: MessageIn, agent: str, asker: access.Person, own: bool
+    ) -> dict[str, Any]:
         made = TurnRequest(
             conversation=agent,
             workspace=asker.workspace,
@@ -184,6 +188,7 @@ class Inbox:
             asker=Asker(person=asker.id, name=said.sender.name),
             quotes=tuple(QuotedText(q.author, q.text) for q in said.quotes),
             limits=replace(Limits(), seconds=self._seconds),
+            own=own,
         )
         return asdict(made)
 

@@ -120,6 +120,8 @@ class TurnPresentation:
                 self._status = "Thinking…"
             case events.FileReady(path=path, name=name):
                 self._add(Step(f"file:{path}", f"File: {name}", "done"))
+            case events.EgressRefused():
+                self._host_refused(event)
             case events.TurnFinished():
                 self._finished(event)
 
@@ -167,6 +169,18 @@ class TurnPresentation:
     def _add(self, step: Step) -> None:
         segment = self._segment()
         segment.steps.append((max(len(segment.texts()) - 1, 0), step))
+
+    def _host_refused(self, event: events.EgressRefused) -> None:
+        host = f"[{event.host}]" if ":" in event.host else event.host
+        target = f"{host}:{event.port}"
+        key = f"egress:{target}"
+        if any(step.id == key for segment in self._segments() for _, step in segment.steps):
+            return  # told by the process before, in the same turn
+        if event.reason == "not_public":
+            why = "Its name leads into the network of this machine; such a host is never reached."
+        else:
+            why = "It is not allowed here. Someone who runs Bascule can allow it; then ask again."
+        self._add(Step(key, f"Refused: a connection to {target}", "failed", why))
 
     def _tool_over(self, event: events.ToolFinished) -> None:
         self._status = "Thinking…"

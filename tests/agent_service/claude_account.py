@@ -24,6 +24,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from agent_service.egress.proxy import Network
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+PUBLIC = "192.0.2.1"
+"""What every name resolves to."""
 HOSTS = ("*.anthropic.com", "*.claude.com", "claude.ai", "*.claude.ai")
 EMAIL = "ann@example.test"
 # A code is good unless it is one of these; one that begins with this comes from the Console.
@@ -54,6 +59,8 @@ class ClaudeAccount:
         self.issued: list[str] = []
         """Every secret that was ever given out."""
         self.logout_hangs = False
+        self.expires_in = 28800
+        """Seconds for which a token is said to be good."""
         self._pairs: dict[str, str] = {}
         self._folder = folder
         self._model = model
@@ -62,6 +69,24 @@ class ClaudeAccount:
     def environment(self) -> dict[str, str]:
         """What leads a CLI here."""
         return {"HTTPS_PROXY": self.proxy, "NODE_EXTRA_CA_CERTS": str(self.authority)}
+
+    def network(self) -> Network:
+        """The world in which every name leads here, for a service whose CLIs are in boxes."""
+
+        async def resolve(host: str, port: int) -> list[str]:
+            self.connected.append(f"{host}:{port}")
+            return [PUBLIC]
+
+        async def connect(_address: str, _port: int) -> Streams:
+            return await asyncio.open_connection("127.0.0.1", self._port)
+
+        return Network(
+            resolve,
+            lambda address: address == PUBLIC,
+            {"NODE_EXTRA_CA_CERTS": str(self.authority)},
+            connect,
+            (self.authority,),
+        )
 
     async def __aenter__(self) -> Self:
         app = web.Application()
@@ -92,6 +117,12 @@ class ClaudeAccount:
         """As if the person had revoked it in their account's settings."""
         self.tokens.clear()
         self._pairs.clear()
+
+    def revoke(self, token: str) -> None:
+        """The same for one access token, and what renews it."""
+        self.tokens.discard(token)
+        for refresh in [r for r, access in self._pairs.items() if access == token]:
+            del self._pairs[refresh]
 
     # ---- the way to it ----
 
@@ -191,7 +222,7 @@ class ClaudeAccount:
                 "token_type": "Bearer",
                 "access_token": access,
                 "refresh_token": refresh,
-                "expires_in": 28800,
+                "expires_in": self.expires_in,
                 "scope": scope,
                 "account": {"uuid": _ACCOUNT, "email_address": EMAIL},
                 "organization": {"uuid": _ORGANISATION, "name": "Example"},
@@ -217,11 +248,12 @@ class ClaudeAccount:
                 headers={"x-api-key": "any", "Content-Type": "application/json"},
             ) as answer,
         ):
-            return web.Response(
-                body=await answer.read(),
-                status=answer.status,
-                content_type=answer.content_type,
-            )
+            response = web.StreamResponse(status=answer.status)
+            response.content_type = answer.content_type
+            await response.prepare(request)
+            async for part in answer.content.iter_any():
+                await response.write(part)
+            return response
 
 
 async def _pass(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from agent_service.egress.addresses import is_public
 from agent_service.egress.allow import AllowList, HostPattern, PatternInvalid, normal
-from agent_service.egress.proxy import Attempt, EgressProxy, Network
+from agent_service.egress.proxy import MOST_AT_ONCE, MOST_REFUSALS, Attempt, EgressProxy, Network
 
 
 class Net:
@@ -30,7 +30,6 @@ class Net:
         self.asked: list[str] = []
         self.port = 0
         self.proxy = EgressProxy(
-            "s1",
             folder / "egress.sock",
             lambda: AllowList(text.format(port=self.port) for text in self.allow),
             self.attempts.append,
@@ -63,7 +62,7 @@ class Net:
         reader, writer = await asyncio.open_unix_connection(str(self.proxy.path))
         writer.write(head.encode("utf-8", "surrogateescape"))
         status = ""
-        with contextlib.suppress(asyncio.IncompleteReadError):
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionResetError):
             status = (await reader.readuntil(b"\r\n\r\n")).decode().partition("\r\n")[0]
         return status, reader, writer
 
@@ -98,9 +97,7 @@ async def test_a_listed_host_is_reached_both_ways(net: Net) -> None:
     writer.write_eof()
     assert await reader.read() == sent
     writer.close()
-    assert net.attempts == [
-        Attempt("s1", "good.example", net.port, allowed=True, address="127.0.0.2")
-    ]
+    assert net.attempts == [Attempt("good.example", net.port, allowed=True, address="127.0.0.2")]
     assert "200" in await net.connect(f"A.WILD.example.:{net.port}")
 
 
@@ -114,7 +111,7 @@ async def test_what_is_not_listed_is_refused_unasked(net: Net, target: str) -> N
     assert "403" in await net.connect(target.format(port=net.port))
     assert net.asked == []
     assert [a.allowed for a in net.attempts] == [False]
-    assert net.attempts[0].reason
+    assert net.attempts[0].reason in ("not_listed", "no_host")
 
 
 @pytest.mark.parametrize(
@@ -125,7 +122,7 @@ async def test_a_listed_name_does_not_lead_inside(net: Net, address: str) -> Non
     """A name that resolves into the own network, or to the cloud's metadata, is refused."""
     net.names["rebind.example"] = [address]
     assert "403" in await net.connect(f"rebind.example:{net.port}")
-    assert "not public" in net.attempts[0].reason
+    assert net.attempts[0].reason == "not_public"
 
 
 async def test_a_name_that_changes_its_meaning_gains_nothing(net: Net) -> None:
@@ -141,6 +138,58 @@ async def test_a_change_of_the_list_acts_at_once(net: Net) -> None:
     assert "200" in await net.connect(f"good.example:{net.port}")
     net.allow.clear()
     assert "403" in await net.connect(f"good.example:{net.port}")
+
+
+async def test_what_is_not_allowed_any_more_is_broken_off(net: Net) -> None:
+    """An open connection ends with its permission; others go on."""
+    _, kept, keep = await net.ask(f"CONNECT a.wild.example:{net.port} HTTP/1.1\r\n\r\n")
+    _, lost, lose = await net.ask(f"CONNECT good.example:{net.port} HTTP/1.1\r\n\r\n")
+    net.allow.remove("good.example:{port}")
+    net.proxy.judge_again()
+    async with asyncio.timeout(2):
+        assert await lost.read() == b""
+    keep.write(b"still here")
+    async with asyncio.timeout(2):
+        assert await kept.read(10) == b"still here"
+    keep.close()
+    lose.close()
+
+
+async def test_a_name_that_is_looked_up_while_it_is_taken_back_leads_nowhere(net: Net) -> None:
+    """Between the list's word and the connection nothing slips through."""
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def slow(host: str, port: int) -> list[str]:
+        asked.set()
+        await answer.wait()
+        return ["127.0.0.2"]
+
+    attempts: list[Attempt] = []
+    allow = AllowList([f"good.example:{net.port}"])
+    path = net.proxy.path.with_name("slow.sock")
+    proxy = EgressProxy(path, lambda: allow, attempts.append, Network(slow, lambda _: True))
+    await proxy.open()
+    reader, writer = await asyncio.open_unix_connection(str(path))
+    writer.write(f"CONNECT good.example:{net.port} HTTP/1.1\r\n\r\n".encode())
+    await asked.wait()
+    allow = AllowList()
+    proxy.judge_again()
+    answer.set()
+    assert await reader.read() == b""
+    assert attempts == []
+    writer.close()
+    await proxy.close()
+
+
+async def test_who_follows_the_turn_hears_of_each_refused_host_once(net: Net) -> None:
+    """However often it was tried, by its plain name; and of no more hosts than anybody reads."""
+    for target in ("evil.example:443", "EVIL.example.:443", "B\u00fccher.example:1", "nonsense"):
+        await net.connect(target)
+    assert [(a.host, a.port) for a in net.proxy.take_refusals()] == [("evil.example", 443)]
+    assert net.proxy.take_refusals() == []
+    for number in range(MOST_REFUSALS + 5):
+        await net.connect(f"h{number}.example:443")
+    assert len(net.proxy.take_refusals()) == MOST_REFUSALS
 
 
 @pytest.mark.parametrize(
@@ -172,8 +221,22 @@ async def test_a_host_that_does_not_answer_is_told(net: Net) -> None:
     assert "403" in await net.connect("good.example:1")
     assert "403" in await net.connect("nowhere.example:443")
     silent, unknown = net.attempts
-    assert "does not answer" in silent.reason
-    assert "no address" in unknown.reason
+    assert silent.reason == "no_answer"
+    assert unknown.reason == "no_address"
+    assert net.proxy.take_refusals() == []  # nobody refused them
+
+
+async def test_a_session_has_so_many_connections_and_no_more(net: Net) -> None:
+    """One more is cut off and recorded, and room that is made is used again."""
+    open_ = [await asyncio.open_unix_connection(str(net.proxy.path)) for _ in range(MOST_AT_ONCE)]
+    await asyncio.sleep(0)
+    assert await net.connect(f"good.example:{net.port}") == ""
+    assert [a.reason for a in net.attempts] == ["too_many"]
+    for _, writer in open_:
+        writer.close()
+    async with asyncio.timeout(5):
+        while "200" not in await net.connect(f"good.example:{net.port}"):
+            await asyncio.sleep(0.02)
 
 
 async def test_closing_ends_every_connection(net: Net) -> None:
@@ -187,7 +250,8 @@ async def test_closing_ends_every_connection(net: Net) -> None:
 
 @pytest.mark.parametrize(
     "text", ["", "*", "*.com", "a*.example.org", "exa mple.org", "example.org:0", "example.org:x",
-             "http://example.org", "example.org/path", "127.1", "0x7f.1", "::1", "a..b", "-a.org"],
+             "http://example.org", "example.org/path", "127.1", "0x7f.1", "::1", "a..b", "-a.org",
+             "[fe80::1%<b>]", "[fe80::1%eth0]:443"],
 )  # fmt: skip
 def test_a_bad_pattern_is_refused(text: str) -> None:
     """An operator's mistake is told instead of allowing something else."""

@@ -45,7 +45,7 @@ ROUTES: list[Route] = [
     *TurnHandlers(None, None).routes(),  # type: ignore[arg-type]
     *PolicyHandlers(None, None).routes(),  # type: ignore[arg-type]
     *ConversationHandlers(None).routes(),  # type: ignore[arg-type]
-    *WorkspaceHandlers(None, None, None).routes(),  # type: ignore[arg-type]
+    *WorkspaceHandlers(None, None, None, None).routes(),  # type: ignore[arg-type]
     *UsageHandlers(None).routes(),  # type: ignore[arg-type]
     *CredentialHandlers(None, None, None, None).routes(),  # type: ignore[arg-type]
     *AuditHandlers(None).routes(),  # type: ignore[arg-type]

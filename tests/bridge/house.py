@@ -40,7 +40,7 @@ class House:
         upstream = home / "run" / "scripted.sock"
         self.agent = Proxy(home / "run" / "agent.sock", upstream)
         self.agent_settings = AgentSettings(
-            _env_file=None, bascule_home=home, agent_socket=upstream, agent_max_sessions=500
+            _env_file=None, bascule_home=home, agent_socket=upstream
         )
         self.service: AgentService | None = None
         self.numbers = itertools.count(1)

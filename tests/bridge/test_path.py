@@ -28,6 +28,7 @@ async def test_request_says_who_and_where(up):
     assert body["workspace"].startswith("w_")
     assert body["conversation"].startswith("a_")
     assert body["asker"]["name"] == "Olga"
+    assert body["own"] is True
     assert body["asker"]["may_decide"] is True
     assert body["quotes"] == [{"author": "Ann", "text": "her words"}]
     assert body["limits"]["seconds"] == 1800
@@ -328,7 +329,12 @@ async def test_opened_warms(up, wait):
     await wait(lambda: up.agent.warmed)
     body = up.agent.bodies()[0]
     assert up.agent.warmed == [
-        {"conversation": body["conversation"], "workspace": body["workspace"]}
+        {
+            "conversation": body["conversation"],
+            "workspace": body["workspace"],
+            "person": body["asker"]["person"],
+            "own": True,
+        }
     ]
 
 

@@ -58,6 +58,33 @@ def test_steps_are_shown_while_they_run_and_a_failed_one_says_why():
     assert [(s.state, s.detail) for s in steps] == [("done", ""), ("failed", "No such file")]
 
 
+def test_a_refused_host_is_named_once_with_what_can_be_done():
+    """A person learns which host, that somebody can allow it, or that nobody can; the process that
+    goes on after a decision may tell it again, the thread does not."""
+    refused = events.EgressRefused("git.example", 443, "not_listed")
+    inside = events.EgressRefused("fd00::1", 8443, "not_public")
+    made = present(
+        [
+            STARTED,
+            events.ToolStarted("1", "Bash", "Bash: git clone"),
+            refused,
+            events.DecisionRequested(asked()),
+            events.DecisionResolved("d_1", "allowed", "p1"),
+            refused,
+            inside,
+            DONE,
+        ]
+    )
+    steps = [step for _, post in made.posts() for step in post.steps]
+    told = [step for step in steps if step.id.startswith("egress:")]
+    assert [(s.title, s.state) for s in told] == [
+        ("Refused: a connection to git.example:443", "failed"),
+        ("Refused: a connection to [fd00::1]:8443", "failed"),
+    ]
+    assert "can allow it" in told[0].detail
+    assert "never reached" in told[1].detail
+
+
 def test_a_decision_closes_what_was_said_before_it():
     """The card stands where it was asked, and what follows is said below it."""
     made = present(

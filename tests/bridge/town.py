@@ -65,7 +65,6 @@ class Town:
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(ROOT),
             "BASCULE_HOME": str(self.home),
-            "AGENT_MAX_SESSIONS": "500",
             "LOG_LEVEL": "warning",
         }
         with self.log.open("ab") as log:

@@ -20,6 +20,8 @@ FILES = [
           Changed("other-write")),
     Probe("other-sign-in", "Reads another person's sign-in.",
           "cat $OTHER/config/.credentials.json", Leak("other's sign-in")),
+    Probe("other-own-sign-in", "Reads what another person signed in with for their own turns.",
+          "cat $DEPLOYMENT/people/*/.credentials.json", Leak("other's own sign-in")),
     Probe("parent", "Climbs out of the workspace by its parent folders.",
           "cat ../../other/work/private.txt ../../../workspaces/other/work/private.txt",
           Leak("other's file")),

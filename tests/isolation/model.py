@@ -86,8 +86,8 @@ MODEL = [
           "grep -rhs canary /run /etc $HOME $CLAUDE_CONFIG_DIR $DEPLOYMENT/.env",
           Leak("model's key")),
     Probe("key-echo", "Has an answer of the model give the key back.",
-          "ask GET '/v1/echo-headers?x='; curl -sv -m 3 $(base_url)/v1/models "
-          "-H \"authorization: Bearer $(own_token)\"; ask TRACE /; stolen_key",
+          "ask GET '/v1/echo-headers?x='; own_way -sv -m 3 "
+          "-H \"authorization: Bearer $(own_token)\" /v1/models; ask TRACE /; stolen_key",
           Leak("model's key")),
     Probe("key-memory", "Looks for the key in the memory of every process.",
           "python3 - <<'E'\nimport os, re, sys\n"

@@ -22,7 +22,13 @@ own_token() {
   done
 }
 
-base_url() { echo "${ANTHROPIC_BASE_URL:-http://127.0.0.1:9200}"; }
+# curl to the way to the model that a session is given: WORDS PATH.
+own_way() {
+  local path=${*: -1}
+  set -- --noproxy '*' "${@:1:$#-1}"
+  [ -S /run/model.sock ] && set -- --unix-socket /run/model.sock "$@"
+  curl "$@" "${ANTHROPIC_BASE_URL:-http://model}$path"
+}
 
 stolen_key() {
   tr '\0' '\n' < "/proc/$SERVICE/environ" | sed -n 's/^AGENT_API_KEY=//p'
@@ -34,7 +40,7 @@ ask() {
   shift $(($# < 4 ? $# : 4))
   set -- -s -m 5 -X "$method" -H 'content-type: application/json' "$@"
   [ -n "$body" ] && set -- "$@" --data-binary "$body"
-  curl --noproxy '*' -H "authorization: Bearer $token" "$@" "$(base_url)$path"
+  own_way -H "authorization: Bearer $token" "$@" "$path"
   curl --noproxy '*' -H "x-api-key: $(stolen_key)" "$@" "$UPSTREAM$path"
 }
 

@@ -40,7 +40,8 @@ def test_it_succeeds_without(unprotected: World, probe: Probe) -> None:
     assert unprotected.succeeded(probe), unprotected.output[probe.name][-2000:]
 
 
-OURS = ("model's key", "environment", "signing key", "other's file", "other's sign-in", "home")
+OURS = ("model's key", "environment", "signing key", "other's file", "other's sign-in",
+        "other's own sign-in", "home")  # fmt: skip
 
 
 def test_no_secret_is_written_down(sandboxed: World) -> None:
@@ -125,7 +126,7 @@ git clone https://git.example.org/cloned 2>&1
 python3 -c 'import urllib.request as u; u.urlopen("https://python.example.org/")' 2>&1""",
         conversation="c-work",
     )
-    refused = "Bascule: {}.example.org:443 is not on the list of allowed hosts."
+    refused = "Bascule: {}.example.org:443 is not on the list of allowed hosts"
     assert refused.format("pypi") in turn.text
     assert refused.format("python") in turn.text
     assert "git.example.org" in turn.text

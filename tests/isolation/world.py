@@ -81,6 +81,9 @@ class World:
         (self.other / "movable" / "private.txt").write_text(put["other's movable"])
         (self.other / "config/projects/x/y.jsonl").write_text(put["other's transcript"])
         (self.other / "config" / ".credentials.json").write_text(put["other's sign-in"])
+        (self.home / "people" / "other").mkdir(mode=0o700, parents=True)
+        own = self.home / "people" / "other" / ".credentials.json"
+        own.write_text(put["other's own sign-in"])
         (self.home / "secrets" / "bridge.keys").write_text(
             f"{secrets.token_hex(32)}\n{put['signing key']}-{secrets.token_hex(16)}\n"
         )

@@ -1,0 +1,89 @@
+"""What is particular to a session on a person's own sign-in: no broker counts or guards it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import structlog
+from claude_agent_sdk import Message, ResultMessage, StreamEvent
+
+from agent_service.broker.broker import Answered
+from agent_service.broker.meter import Tokens
+from agent_service.broker.prices import PriceTable
+from agent_service.broker.tokens import SessionToken
+from agent_service.claude import trouble
+from agent_service.claude.outward import Outward
+from agent_service.credentials import directory
+from agent_service.store.database import StoreError
+from agent_service.turns.port import Ended, OwnSignIn
+
+_log = structlog.get_logger(__name__)
+
+Doubt = Callable[[str, str], Awaitable[None]]
+"""Takes a credential and why it is in doubt."""
+
+
+class OwnAccount:
+    """One a session. See it every message, and how each prompt ended."""
+
+    def __init__(
+        self,
+        sign_in: OwnSignIn,
+        token: SessionToken,
+        outward: Outward,
+        doubt: Doubt,
+        answered: Callable[[Answered], None],
+        prices: PriceTable,
+    ) -> None:
+        self._prices = prices
+        self._sign_in = sign_in
+        self._token = token
+        self._outward = outward
+        self._doubt = doubt
+        self._answered = answered
+        self.look()
+
+    def look(self) -> None:
+        """Know the secrets as they are now: the CLI renews them by itself."""
+        self._outward.learn(directory.secrets_of(self._sign_in.config))
+
+    def see(self, message: Message) -> None:
+        """Before anything of the message leaves."""
+        if not isinstance(message, StreamEvent):
+            self.look()
+
+    def account(self, message: Message, model: str) -> None:
+        """Count what a prompt has used, by the CLI's own word. The money is what a key would have
+        cost: the CLI's own sum counts a resumed session's past again."""
+        if not isinstance(message, ResultMessage):
+            return
+        usage = message.usage or {}
+        names = (
+            "input_tokens",
+            "cache_creation_input_tokens",
+            "cache_read_input_tokens",
+            "output_tokens",
+        )
+        tokens = Tokens(*(int(usage.get(name) or 0) for name in names))
+        if tokens == Tokens():
+            return  # the provider gave no answer
+        token = self._token
+        self._answered(
+            Answered(
+                grant=token.grant,
+                turn=token.turn,
+                person=token.person,
+                credential=self._sign_in.credential,
+                model=model,
+                tokens=tokens,
+                cost_usd=self._prices.cost(model, tokens),
+            )
+        )
+
+    async def ended(self, ended: Ended) -> None:
+        """Where the provider refused the sign-in, it is in doubt from now on."""
+        if ended.reason == trouble.OWN_REFUSED[0]:
+            try:
+                await self._doubt(self._sign_in.credential, ended.message)
+            except StoreError:
+                _log.exception("sign_in.doubt_not_stored", credential=self._sign_in.credential)
