@@ -131,9 +131,14 @@ class Agent:
         self.settings = AgentSettings(_env_file=None, bascule_home=home, **given)
         self.work = home / "workspaces" / "w1" / "work"
         self.work.mkdir(parents=True, exist_ok=True)
+        self._told: set[str] = set()
+
+    def made(self) -> AgentService:
+        """The service, not started."""
+        return AgentService(self.settings)
 
     async def start(self) -> None:
-        self.service = AgentService(self.settings)
+        self.service = self.made()
         await self.service.start()
         self.caller = Caller(self.home)
         await self.deciders("p1")
@@ -155,6 +160,9 @@ class Agent:
         return {**base, **fields}
 
     async def put(self, prompt: str, **fields: Any) -> str:
+        workspace = str(fields.get("workspace", "w1"))
+        if workspace not in self._told:
+            await self.deciders("p1", workspace=workspace)
         turn_id = f"t_{secrets.token_hex(8)}"
         status, answer = await self.caller.call(
             "PUT", f"/v1/turns/{turn_id}", self.request(prompt, **fields)
@@ -194,8 +202,5 @@ class ScriptedAgent(Agent):
         nowhere = {"agent_upstream_url": "http://127.0.0.1:9"}
         super().__init__(home, ScriptedMessages(), **{**nowhere, **settings})
 
-    async def start(self) -> None:
-        self.service = scripted_service(self.settings)
-        await self.service.start()
-        self.caller = Caller(self.home)
-        await self.deciders("p1")
+    def made(self) -> AgentService:
+        return scripted_service(self.settings)

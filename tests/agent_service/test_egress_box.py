@@ -45,11 +45,12 @@ class OnlineAgent(Agent):
         folder.mkdir()
         self.internet = Internet(folder, self.work / "authority.pem")
 
+    def made(self) -> AgentService:
+        return AgentService(self.settings, network=self.internet.network)
+
     async def start(self) -> None:
         await self.internet.start()
-        self.service = AgentService(self.settings, network=self.internet.network)
-        await self.service.start()
-        self.caller = Caller(self.home)
+        await super().start()
         self.admin = Caller(self.home, "admin")
         settings = f"PORT={self.internet.port}\n"
         (self.work / "programs.sh").write_text(settings + PROGRAMS)

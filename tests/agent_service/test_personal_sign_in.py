@@ -35,10 +35,11 @@ class World(Agent):
         self.own = own
         self.account = account
 
+    def made(self) -> AgentService:
+        return AgentService(self.settings, network=self.account.network())
+
     async def start(self) -> None:
-        self.service = AgentService(self.settings, network=self.account.network())
-        await self.service.start()
-        self.caller = Caller(self.home)
+        await super().start()
         self.admin = Caller(self.home, "admin")
 
     async def stop(self) -> None:
