@@ -70,6 +70,11 @@ class ClaudeSessions:
         at_rest = opening.release is not None and not (
             opening.resume and transcript.unresolved(opening.workspace.config, opening.session_id)
         )
+        known = opening.release is not None and opening.release.tool_use_id
+        if opening.resume and not known:
+            await asyncio.to_thread(
+                transcript.lead_on, opening.workspace.config, opening.session_id
+            )
         session: ClaudeSession | None = None
         calls = MessageCalls()
         sign_in = opening.sign_in

@@ -111,6 +111,17 @@ async def test_a_released_command_is_asked_about_again(process: ProcessAgent) ->
     assert lines(process.work / "once.txt") == ["run"]
 
 
+async def test_what_was_said_after_a_decision_survives_a_kill(process: ProcessAgent) -> None:
+    """The CLI's own note of where a deferred session stood must not lead back to there."""
+    await process.allow_all("bash touch a; touch b")
+    await process.turn("my name is Wilhelmina")
+    running = await process.put(SLOW)
+    await process.until_running(running)
+    await process.kill()
+    await process.start()
+    assert "Wilhelmina" in (await process.turn("what is my name")).text
+
+
 async def test_a_person_can_have_it_run_again(process: ProcessAgent) -> None:
     """Asked about again and allowed, the same call runs once more, and the turn goes on."""
     turn = await process.turn("bash echo run >> once.txt; sleep 2; echo end >> once.txt")
