@@ -171,6 +171,7 @@ class AgentService:
             driver,
             ends,
             interruptions,
+            hosts,
             one_workspace=alone,
             clock=self._clock,
         )

@@ -126,6 +126,11 @@ class AgentClient:
         data = await self._call("PUT", f"/v1/turns/{turn_id}", request, turn_id)
         return TurnView(**_known(TurnView, data))
 
+    async def turn(self, turn_id: str) -> TurnView:
+        """How a turn stands. Raises `NotFound`."""
+        data = await self._call("GET", f"/v1/turns/{turn_id}", None, turn_id)
+        return TurnView(**_known(TurnView, data))
+
     async def interrupt(self, turn_id: str) -> None:
         """Ask the turn to end. Its end comes as an event. Harmless to repeat."""
         await self._call("POST", f"/v1/turns/{turn_id}/interrupt", {}, turn_id)

@@ -42,6 +42,10 @@ class Hosts:
         found = await self._database.tx(hosts.add, workspace, str(pattern), by)
         return self._in_force(workspace, found)
 
+    async def read_again(self, workspace: str) -> None:
+        """Its list was changed in a transaction of somebody else's: it is in force now."""
+        self._in_force(workspace, await self._database.tx(hosts.of, workspace))
+
     async def remove(self, workspace: str, pattern: HostPattern, by: str) -> WorkspaceEgress:
         """Take it back, and what runs through it; what is not there is gone already."""
         found = await self._database.tx(hosts.remove, workspace, str(pattern), by)

@@ -14,6 +14,7 @@ from agent_service.egress.allow import HostPattern, PatternInvalid
 from agent_service.egress.hosts import Hosts
 from agent_service.http.guard import CALL, checked_id, identifier, reply, text
 from agent_service.http.routes import ADMIN, BRIDGE, Route
+from agent_service.policy.policies import Policies
 from agent_service.store import workspaces
 from agent_service.store.database import Database
 from agent_service.turns.runner import TurnRunner
@@ -66,6 +67,9 @@ class EgressHandlers:
     ) -> web.StreamResponse:
         workspace = identifier(request, "workspace")
         pattern, by = _pattern(text(request, "pattern")), _by(request)
+        if request[CALL].caller == BRIDGE:
+            person = text(request, "by")
+            await self._database.tx(Policies.check_decider, workspace, person)
 
         async def do() -> WorkspaceEgress:
             with self._runner.workspaces.claims.using(workspace):
@@ -88,7 +92,6 @@ def _pattern(given: str) -> HostPattern:
 def _by(request: web.Request) -> str:
     caller, by = request[CALL].caller, text(request, "by")
     if caller == BRIDGE:
-        # Only it knows who may decide in this workspace, and it answers for having looked.
         return f"{caller}:{checked_id(by, 'by')}"
     if len(by) > _LONGEST_NAME or not by.isprintable():
         raise BadRequest("by: at most 200 printable characters.", field="by")

@@ -233,6 +233,19 @@ def executed(db: sa.Connection, decision_id: str, *, ok: bool, exit_code: int | 
         audit.append(db, "decision.executed", _SELF, decision_id, told)
 
 
+def asked_for(db: sa.Connection, conversation: str, tool: str, shown: str) -> bool:
+    """Whether the same is asked in this conversation and waits for an answer."""
+    table = schema.decision
+    rows = db.execute(
+        sa.select(table).where(
+            table.c.conversation == conversation,
+            table.c.tool == tool,
+            table.c.state == "waiting",
+        )
+    )
+    return any(_decision(row).shown.shown == shown for row in rows)
+
+
 def due(db: sa.Connection, now: float) -> list[StoredDecision]:
     """Waiting decisions whose time is over."""
     table = schema.decision

@@ -2,7 +2,8 @@
 
 For load and for the bridge's tests. Everything but the session is the real service: signatures,
 store, numbering, decisions, restarts. The language is that of README.md, as far as it needs no
-tool to run: calls are only told about, and those that need a person are deferred.
+tool to run: calls are only told about, and those that need a person are deferred. Any host is
+refused to a page that is fetched.
 
 python -m agent_service.testing.scripted_service (settings as for `python -m agent_service`)
 """
@@ -15,10 +16,18 @@ import re
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from agent_service import log
 from agent_service.claude import show
-from agent_service.contract.events import Text, TextDelta, ToolFinished, ToolStarted, Usage
+from agent_service.contract.events import (
+    EgressRefused,
+    Text,
+    TextDelta,
+    ToolFinished,
+    ToolStarted,
+    Usage,
+)
 from agent_service.contract.turns import TurnRequest
 from agent_service.policy.asks import why_it_asks
 from agent_service.policy.effective import Effective
@@ -117,6 +126,10 @@ class ScriptedSession:
             allowed = release is None or release.allow
             if release is not None and release.allow and release.record is not None:
                 allowed = await release.record()
+            if allowed and call.tool == "WebFetch":
+                yield EgressRefused(
+                    urlsplit(str(made.get("url"))).hostname or "", 443, "not_listed"
+                )
             yield ToolFinished(call_id, allowed, "done" if allowed else "not allowed")
             if release is not None and allowed and release.answers:
                 chosen = ", ".join(text for texts in release.answers.values() for text in texts)

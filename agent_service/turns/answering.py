@@ -12,10 +12,13 @@ from agent_service.contract.events import (
     Event,
     TurnWaiting,
 )
+from agent_service.egress.allow import HostPattern
+from agent_service.egress.hosts import Hosts
 from agent_service.policy.policies import Change, Policies
-from agent_service.store import audit, conversations, decisions, policies, turns
+from agent_service.store import audit, conversations, decisions, hosts, policies, turns
 from agent_service.store.database import Database
 from agent_service.store.decisions import StoredDecision
+from agent_service.store.turns import StoredTurn
 from agent_service.turns.log import TurnLog
 
 _STATES: dict[str, DecisionState] = {"allow": "allowed", "deny": "denied", "answer": "answered"}
@@ -24,7 +27,8 @@ _STATES: dict[str, DecisionState] = {"allow": "allowed", "deny": "denied", "answ
 class Answering:
     """One a service."""
 
-    def __init__(self, database: Database, policies: Policies) -> None:
+    def __init__(self, database: Database, policies: Policies, hosts: Hosts) -> None:
+        self._hosts = hosts
         self._database = database
         self._policies = policies
 
@@ -37,18 +41,21 @@ class Answering:
         `BadRequest`, or `AlreadyDecided`.
         """
         while True:
-            known = await self._database.tx(self._known, log.turn_id, decision_id)
+            known, turn = await self._database.tx(self._look, log.turn_id, decision_id)
             missing = _missing(known, given)
-            shown = _events(known, given, missing)
+            shown = _events(known, given, missing, turn)
 
-            def change(db: sa.Connection, known: StoredDecision = known) -> bool:
-                now = self._known(db, log.turn_id, decision_id)
-                if now.approvals != known.approvals:
+            def change(
+                db: sa.Connection, known: StoredDecision = known, turn: StoredTurn = turn
+            ) -> bool:
+                now, turn_now = self._look(db, log.turn_id, decision_id)
+                if now.approvals != known.approvals or turn_now.state != turn.state:
                     return False  # somebody was quicker: look again
                 self._check(db, now, given)
                 if decisions.answer(db, now, given) == 0:
                     self._keep(db, now, given)
-                    turns.move(db, log.turn_id, "queued", decision=decision_id)
+                    if known.kind != "network":
+                        turns.move(db, log.turn_id, "queued", decision=decision_id)
                 return True
 
             try:
@@ -59,21 +66,25 @@ class Answering:
             if done:
                 break
         view = await self._database.tx(decisions.view, decision_id)
+        if known.kind == "network":
+            await self._hosts.read_again(await self._database.tx(_workspace, known))
+            return view, False
         if given.scope != "once" or given.mode is not None:
             self._policies.newest += 1
             await self._policies.changed(Change("conversation", known.conversation))
         return view, not missing
 
     @staticmethod
-    def _known(db: sa.Connection, turn_id: str, decision_id: str) -> StoredDecision:
+    def _look(
+        db: sa.Connection, turn_id: str, decision_id: str
+    ) -> tuple[StoredDecision, StoredTurn]:
         known = decisions.find(db, decision_id)
         if known.turn_id != turn_id:
             raise NotFound("No such decision.")
-        return known
+        return known, turns.find(db, turn_id)
 
     def _check(self, db: sa.Connection, known: StoredDecision, given: DecisionAnswer) -> None:
-        workspace = conversations.find(db, known.conversation).workspace
-        self._policies.check_decider(db, workspace, given.decided_by)
+        self._policies.check_decider(db, _workspace(db, known), given.decided_by)
         # An "answer" to a call that needs two people must not let it go.
         fitting = ("answer", "deny") if known.kind == "question" else ("allow", "deny")
         if given.outcome not in fitting:
@@ -89,7 +100,10 @@ class Answering:
     def _keep(self, db: sa.Connection, known: StoredDecision, given: DecisionAnswer) -> None:
         """What the answer says beyond this one call: a rule, or that planning is over."""
         by, conversation = given.decided_by, known.conversation
-        workspace = conversations.find(db, conversation).workspace
+        workspace = _workspace(db, known)
+        if known.kind == "network" and given.outcome == "allow":
+            host = HostPattern(known.input["host"], known.input["port"])
+            hosts.add(db, workspace, str(host), f"bridge:{by}")
         if given.scope != "once":
             scope, subject = given.scope, conversation
             if scope == "workspace":
@@ -112,10 +126,23 @@ def _missing(known: StoredDecision, given: DecisionAnswer) -> int:
     return max(0, known.shown.needs - len({*known.approvals, given.decided_by}))
 
 
-def _events(known: StoredDecision, given: DecisionAnswer, missing: int) -> list[Event]:
+def _workspace(db: sa.Connection, known: StoredDecision) -> str:
+    return conversations.find(db, known.conversation).workspace
+
+
+def _events(
+    known: StoredDecision, given: DecisionAnswer, missing: int, turn: StoredTurn
+) -> list[Event]:
+    """What readers of the turn learn. A stream ends with the turn's end, or with what it waits
+    for."""
     if not missing:
         state = _STATES[given.outcome]
-        return [DecisionResolved(known.id, state, given.decided_by, given.reason)]
+        resolved = DecisionResolved(known.id, state, given.decided_by, given.reason)
+        if known.kind == "network" and turn.state == "finished":
+            return []
+        if known.kind == "network" and turn.state == "waiting":
+            return [resolved, TurnWaiting(turn.decision or "")]
+        return [resolved]
     if given.decided_by in known.approvals:
         return []
     return [DecisionApproved(known.id, given.decided_by, missing), TurnWaiting(known.id)]

@@ -16,8 +16,10 @@ import sqlalchemy as sa
 import structlog
 from pydantic import TypeAdapter
 
+from agent_service.contract.decisions import Decision
 from agent_service.contract.events import (
     DecisionRequested,
+    EgressRefused,
     ToolFinished,
     ToolStarted,
     TurnWaiting,
@@ -46,6 +48,8 @@ _log = structlog.get_logger(__name__)
 _REQUEST = TypeAdapter(TurnRequest)
 
 CRASHED = "agent_crashed"
+NETWORK = "Network"
+"""Stands where a decision names a tool, of one about a host."""
 _EXIT_CODE = re.compile(r"Exit code (\d{1,3})\b")
 
 INTERRUPT_SECONDS = 5
@@ -220,6 +224,9 @@ class TurnDriver:
             if isinstance(item, Deferred):
                 await self._wait(log, turn, item)
                 return None
+            if isinstance(item, EgressRefused) and item.reason == "not_listed":
+                await self._ask_for_host(log, turn, request, item)
+                continue
             log.add(item)
             if isinstance(item, ToolStarted):
                 steps += 1
@@ -234,6 +241,40 @@ class TurnDriver:
             ):
                 await self._database.tx(_executed, turn.conversation, decision, item)
         return Ended("failed", "agent_crashed", broken=True)
+
+    async def _ask_for_host(
+        self, log: TurnLog, turn: StoredTurn, request: TurnRequest, refused: EgressRefused
+    ) -> None:
+        """Ask whether the workspace may reach it from now on. Nothing waits for the answer."""
+        target = f"{refused.host}:{refused.port}"
+        known = await self._database.tx(decisions.asked_for, turn.conversation, NETWORK, target)
+        if known:
+            log.add(refused)
+            return
+        shown = Decision(
+            id=f"d_{uuid.uuid4().hex}",
+            turn_id=turn.id,
+            kind="network",
+            tool=NETWORK,
+            shown=target,
+            title=f"Reach {target}",
+            expires_at=self._clock() + self._decision_seconds,
+        )
+
+        def record(db: sa.Connection) -> None:
+            decisions.add(
+                db,
+                shown,
+                conversation=turn.conversation,
+                tool=NETWORK,
+                tool_use_id="",
+                tool_input={"host": refused.host, "port": refused.port},
+                input_sha256=input_sha256(NETWORK, {"target": target}),
+                file_sha256="",
+                person=request.asker.person,
+            )
+
+        await log.commit(record, DecisionRequested(shown))
 
     async def _wait(self, log: TurnLog, turn: StoredTurn, deferred: Deferred) -> None:
         """Record the decision, show it, and give back everything the turn holds."""

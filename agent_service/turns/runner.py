@@ -16,6 +16,7 @@ from agent_service.contract.decisions import DecisionAnswer, DecisionState, Deci
 from agent_service.contract.errors import Forbidden, NotFound, Unavailable
 from agent_service.contract.events import DecisionResolved, Notice
 from agent_service.contract.turns import ConversationView, TurnRequest, TurnView
+from agent_service.egress.hosts import Hosts
 from agent_service.policy.policies import Change
 from agent_service.store import conversations, decisions, turns, workspaces
 from agent_service.store.database import Database, StoreError, StoreFull
@@ -47,6 +48,7 @@ class TurnRunner:
         driver: TurnDriver,
         ends: Ends,
         interruptions: Interruptions,
+        hosts: Hosts,
         *,
         one_workspace: bool,
         clock: Callable[[], float] = time.time,
@@ -63,7 +65,7 @@ class TurnRunner:
         self._interruptions = interruptions
         self._policies = openings.policies
         self._policies.changed = self.govern
-        self._answering = Answering(database, openings.policies)
+        self._answering = Answering(database, openings.policies, hosts)
         self._one_workspace = one_workspace
         self._clock = clock
         self._housekeeping_seconds = housekeeping_seconds
@@ -103,6 +105,9 @@ class TurnRunner:
                     self.readers.forget(turn_id)
                     self.readers.wake_feed()
                 for decision in await self._database.tx(decisions.due, self._clock()):
+                    if decision.kind == "network":
+                        await self._database.tx(decisions.settle, decision.id, "expired")
+                        continue
                     ended = Ended("refused", "expired", "Nobody answered in time.", "Ask again.")
                     await self._end_waiting(decision, "expired", ended)
             except (StoreError, sa.exc.SQLAlchemyError):

@@ -79,11 +79,7 @@ class Deciding:
             return refused
         assert asked is not None  # noqa: S101 - it was found
         if verb == "instead":
-            told = await self._db.tx(self._instead, action, asked, person)
-            if not told:
-                self._workers.stop_turn(asked.message)
-                self._workers.wake_ready()
-            return told
+            return await self._do_instead(action, asked, person)
         answer = answer_of(verb, action.values, asked.shown, person)
         if answer is None:
             return NOTHING_CHOSEN if verb == "answer" else NOT_VALID
@@ -166,11 +162,22 @@ class Deciding:
         finally:
             await delivery.close()
 
+    async def _do_instead(self, action: ActionIn, asked: Asked, person: str) -> str:
+        try:
+            turn = await self._client.turn(asked.turn_id)
+        except errors.ServiceError as error:
+            return f"{error.message} {error.remedy}".strip()
+        if turn.state != "waiting" or turn.decision != asked.id:
+            return NOT_WAITING
+        told = await self._db.tx(self._instead, action, asked, person)
+        if not told:
+            self._workers.stop_turn(asked.message)
+            self._workers.wake_ready()
+        return told
+
     def _instead(self, con: sa.Connection, action: ActionIn, asked: Asked, person: str) -> str:
         """The turn ends, its call is denied, and what was written comes next."""
         row = con.execute(sa.select(message).where(message.c.id == asked.message)).one()
-        if row.status != "waiting":
-            return NOT_WAITING
         if home_of(con, row.conversation).owner != person:
             return NOT_YOUR_TURN
         given = " ".join(text for _, texts in action.values for text in texts)

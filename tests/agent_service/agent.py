@@ -108,9 +108,13 @@ class Turn:
 
     @property
     def decision(self) -> dict[str, Any]:
-        asked = [e["decision"] for e in self.events if e["kind"] == "decision.requested"]
         assert self.last["kind"] == "turn.waiting", self.events
-        return dict(asked[-1])
+        return next(asked for asked in self.asked if asked["id"] == self.last["decision"])
+
+    @property
+    def asked(self) -> list[dict[str, Any]]:
+        """Every decision that was asked for, those about hosts too."""
+        return [e["decision"] for e in self.events if e["kind"] == "decision.requested"]
 
     def results(self) -> list[tuple[bool, str]]:
         return [(e["ok"], e["summary"]) for e in self.events if e["kind"] == "tool.finished"]

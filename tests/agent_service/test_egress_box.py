@@ -83,7 +83,7 @@ class OnlineAgent(Agent):
             turn = await self.decided(turn, "allow")
             events += turn.events
         assert turn.last["outcome"] == "completed", events
-        return turn, [event for event in events if event["kind"] == "egress.refused"]
+        return turn, [refused for event in events for refused in refusals(event)]
 
     async def audit(self) -> list[dict[str, Any]]:
         """All entries of egress so far."""
@@ -95,6 +95,16 @@ class OnlineAgent(Agent):
             if not page:
                 return found
             after = page[-1]["seq"]
+
+
+def refusals(event: dict[str, Any]) -> list[dict[str, Any]]:
+    """The host that an event names as refused: asked about where a person can allow it."""
+    if event["kind"] == "egress.refused":
+        return [event]
+    if event["kind"] == "decision.requested" and event["decision"]["kind"] == "network":
+        host, _, port = event["decision"]["shown"].rpartition(":")
+        return [{"host": host, "port": int(port), "reason": "not_listed"}]
+    return []
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -140,6 +150,22 @@ async def test_what_is_allowed_works(online: OnlineAgent) -> None:
     assert refused == []
     assert online.internet.requests[before:] == ["web.example/it"]
     await online.take_back(*hosts)
+
+
+async def test_a_person_allows_a_host_that_was_refused(online: OnlineAgent) -> None:
+    """The host is asked about while the turn goes on; allowed, it is reached from then on."""
+    turn, _ = await online.shell("page late; true", conversation="c-asked")
+    asked = [e for e in turn.events if e["kind"] == "decision.requested"][-1]["decision"]
+    assert (asked["kind"], turn.last["outcome"]) == ("network", "completed")
+    path = f"/v1/turns/{turn.id}/decisions/{asked['id']}"
+    wrong = {"outcome": "allow", "decided_by": "p9"}
+    assert (await online.caller.call("POST", path, wrong))[0] == 403
+    status, answer = await online.caller.call("POST", path, {**wrong, "decided_by": "p1"})
+    assert (status, answer["state"]) == (200, "allowed")
+    again, refused = await online.shell("page late", conversation="c-asked")
+    assert refused == []
+    assert "A page of the internet" in again.text
+    await online.take_back("late.example")
 
 
 async def test_a_change_acts_in_the_middle_of_a_command(online: OnlineAgent) -> None:

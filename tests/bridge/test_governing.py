@@ -143,6 +143,30 @@ async def test_a_named_person_decides(up):
     assert len(up.agent.decisions) == 1
 
 
+async def test_a_refused_host_can_be_allowed(up):
+    """A host that was refused is named with a button, which still works once the turn is over."""
+    await up.say("fetch https://good.example/x then say over")
+    await up.click(button(await up.card(), ":allow"))
+    await up.sees("over")
+    await up.quiet()
+    await up.sees("good.example:443")
+    host = button(up.choices(), ":allow")
+    await up.click(host)
+    await up.sees("✓ Allowed by Olga")
+    assert up.agent.decisions[-1]["outcome"] == "allow"
+    await until(lambda: up.choices() == [])
+    assert up.agent.started[1:] == []
+
+
+async def test_a_host_can_stay_refused(up):
+    """Left refused, the card says so, and the turn was never held up."""
+    await up.say("fetch https://good.example/x then say over")
+    await up.click(button(await up.card(), ":allow"))
+    await up.sees("over")
+    await up.click(button(up.choices(), ":deny"))
+    await up.sees("✗ Denied by Olga")
+
+
 @pytest.mark.parametrize("rest", ["add", "add p_nobody", "make p_1", "add a b"])
 async def test_a_decider_that_is_none(up, rest):
     """A wrong word or an unknown id changes nothing and says what to write."""
