@@ -134,7 +134,7 @@ def _context(decision: Decision) -> str:
     if decision.claim:
         said.append(f"> It says: {plain(decision.claim, 200)}")
     if decision.why:
-        said.append(f"> {plain(decision.why, 200)}")
+        said.append(f"> Why it asks: {plain(decision.why, 200)}")
     if decision.needs > 1:
         said.append(f"**{decision.needs} different people have to allow it.**")
     if decision.pattern:
@@ -176,8 +176,16 @@ def _allowing(decision: Decision, action: str) -> tuple[Choice, ...]:
     # What the pattern means stands in the card, whole; a button has no room for it.
     return (
         once,
-        Choice(f"{action}:allow.conversation", "Allow this pattern here", hint=_meant(decision)),
-        Choice(f"{action}:allow.workspace", "Always allow this pattern", hint=_meant(decision)),
+        Choice(
+            f"{action}:allow.conversation",
+            "Allow this pattern here",
+            hint=f"in this conversation: {_meant(decision)}",
+        ),
+        Choice(
+            f"{action}:allow.workspace",
+            "Always allow this pattern",
+            hint=f"in this workspace: {_meant(decision)}",
+        ),
     )
 
 
