@@ -16,6 +16,7 @@ from agent_service.claude.calls import MessageCalls
 from agent_service.claude.gate import Gate
 from agent_service.claude.outward import Outward
 from agent_service.claude.translate import Translator
+from agent_service.contract.events import ToolFinished
 from agent_service.contract.turns import TurnRequest
 from agent_service.policy.effective import Effective
 from agent_service.sandbox.launcher import Launch
@@ -34,6 +35,13 @@ CRASHED = Ended(
     "The agent's process ended in the middle.",
     "Retry, or just go on: the conversation so far is kept.",
     broken=True,
+)
+NOT_THERE = Ended(
+    "failed",
+    "interrupted",
+    "The service stopped while the allowed call was being taken up, and it was lost: it is not "
+    "being run now.",
+    "Look at the state of things, then retry.",
 )
 OVER_LIMIT = Ended(
     "failed", "over_limit", "", "Ask for less at once, or free space in the workspace.", broken=True
@@ -113,7 +121,8 @@ class ClaudeSession:
         """Events, then one `Deferred` or `Ended`."""
         if self._at_rest:
             self._at_rest = False
-            yield Ended("completed")
+            release = self._opening.release
+            yield NOT_THERE if release is not None and release.allow else Ended("completed")
             return
         self._busy = True
         work, why = self._opening.workspace.work, self._gate.why
@@ -127,6 +136,8 @@ class ClaudeSession:
                 items = list(translator.items(message))
                 self._cost = translator.cost
                 for item in items:
+                    if isinstance(item, ToolFinished):
+                        await self._gate.ran(item.id)
                     last = isinstance(item, (Deferred, Ended))
                     self._busy = not last
                     yield self._outward.item(item)
@@ -188,10 +199,6 @@ class ClaudeSession:
         """The unresolved call was answered: from here on the session has its own policy."""
         async with self._governing:
             await self._apply(self._then)
-
-    def forget_release(self) -> None:
-        """What lay unresolved is settled, or nothing did."""
-        self._gate.forget_release()
 
     async def close(self) -> None:
         """End the process and all that it started. Never raises; whoever calls waits for it."""

@@ -70,9 +70,13 @@ class ClaudeSessions:
             if session is not None:
                 await session.settled()
 
-        # What lies unresolved would run by itself under a wider mode, or a rule.
-        mode = "default" if opening.release is not None else opening.policy.mode
-        gate = Gate(opening.workspace, Effective(mode), calls, opening.release, settled)
+        gate = Gate(
+            opening.workspace,
+            Effective(options.starting_mode(opening)),
+            calls,
+            opening.release,
+            settled,
+        )
         client = ClaudeSDKClient(
             options.options(
                 opening,

@@ -139,9 +139,6 @@ class ScriptedSession:
     async def govern(self, policy: Effective) -> None:
         self._policy = policy
 
-    def forget_release(self) -> None:
-        self._release = None
-
     async def close(self) -> None:
         self._stopped.set()
 
