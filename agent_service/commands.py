@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -26,20 +27,41 @@ def agent() -> None:
     os.execv(sys.executable, [sys.executable, "-P", "-m", "agent_service"])  # noqa: S606 - no shell
 
 
+@audit.command("export")
+def audit_export() -> None:
+    """Print the whole audit log as JSON lines, oldest first.
+
+    Each has its hash, so that whoever keeps them can check the chain later.
+    """
+    from agent_service.store import audit as store
+
+    try:
+        for entry in store.export_file(_database_path()):
+            typer.echo(json.dumps(asdict(entry), ensure_ascii=True))
+    except store.AuditUnreadable as error:
+        typer.echo(f"{error} {error.remedy}", err=True)
+        raise typer.Exit(2) from None
+
+
+def _database_path() -> Path:
+    from agent_service.settings import SettingsInvalid, load
+
+    try:
+        return load().database
+    except SettingsInvalid as error:
+        typer.echo(error, err=True)
+        raise typer.Exit(2) from None
+
+
 @audit.command("verify")
 def audit_verify() -> None:
     """Check that no entry of the audit log was changed, removed or moved.
 
     Keep the newest hash that it prints elsewhere: a later check can then be compared with it.
     """
-    from agent_service.settings import SettingsInvalid, load
     from agent_service.store import audit as store
 
-    try:
-        path = load().database
-    except SettingsInvalid as error:
-        typer.echo(error, err=True)
-        raise typer.Exit(2) from None
+    path = _database_path()
     try:
         verdict = store.verify_file(path)
     except store.AuditUnreadable as error:

@@ -83,9 +83,16 @@ class Gate:
         """A call lies unresolved that was not asked for yet."""
         return self._release is not None
 
-    def forget_release(self) -> None:
-        """Nothing lies unresolved any more: whatever asks from here on is new."""
+    async def ran(self, tool_use_id: str) -> None:
+        """A call has its result. The one that lay unresolved may have run without being asked for:
+        the CLI took it for harmless."""
+        release = self._release
+        if release is None or release.tool_use_id != tool_use_id:
+            return
         self._release = None
+        if release.allow and release.record is not None:
+            await release.record()
+        await self._settled()
 
     async def pre_tool_use(
         self, hook_input: HookInput, tool_use_id: str | None, _context: HookContext

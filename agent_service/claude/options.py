@@ -10,6 +10,7 @@ import claude_agent_sdk
 from claude_agent_sdk import ClaudeAgentOptions, HookMatcher
 
 from agent_service.claude.gate import Gate
+from agent_service.contract.turns import Mode
 from agent_service.sandbox.launcher import Launch
 from agent_service.turns.port import Opening
 
@@ -18,7 +19,6 @@ DISALLOWED = ["SendMessage", "ListAgents", "CronCreate", "ScheduleWakeup", "Moni
 
 # disableAutoMode: plan mode would otherwise ask a classifier on the server.
 PERMISSIONS = {"disableAutoMode": "disable"}
-_SETTINGS = {"permissions": PERMISSIONS, "skipWebFetchPreflight": True}
 
 MAX_FRAME = 32 * 1024 * 1024
 """Bytes of one message from the CLI, such as a tool result with an image."""
@@ -50,6 +50,14 @@ def environment(retries: int, *, own: bool = False) -> dict[str, str]:
     }
 
 
+def starting_mode(opening: Opening) -> Mode:
+    """A session with an unresolved call starts in a mode that lets nothing by: the callback alone
+    settles it. A plan is only taken, or sent back, in the mode `plan`, which is as strict."""
+    if opening.release is None:
+        return opening.policy.mode
+    return "plan" if opening.release.tool == "ExitPlanMode" else "default"
+
+
 def options(
     opening: Opening,
     gate: Gate,
@@ -61,10 +69,14 @@ def options(
 ) -> ClaudeAgentOptions:
     """Options under which workspace files configure nothing and every call passes the gate.
 
-    `bypass`: the mode bypassPermissions may be chosen. No rule is among them: what a session was
-    started with it keeps, so rules come by `ClaudeSession.govern`.
+    `bypass`: the mode bypassPermissions may be chosen. No rule is among them but
+    those by which a denied call asks: what a session was started with it keeps, so rules come by
+    `ClaudeSession.govern`.
     """
     append = HOUSE_RULES
+    release = opening.release
+    asks = {"ask": list(release.must_ask)} if release is not None and release.must_ask else {}
+    settings = {"permissions": {**PERMISSIONS, **asks}, "skipWebFetchPreflight": True}
     if instructions.strip():
         append += f"\n\nThe workspace's own instructions (CLAUDE.md):\n\n{instructions}"
     return ClaudeAgentOptions(
@@ -74,10 +86,9 @@ def options(
         env=launched.environment,
         setting_sources=[],
         strict_mcp_config=True,
-        settings=json.dumps(_SETTINGS),
+        settings=json.dumps(settings),
         system_prompt={"type": "preset", "preset": "claude_code", "append": append},
-        # A session with an unresolved call starts in `default`: the callback alone settles it.
-        permission_mode="default" if opening.release is not None else opening.policy.mode,
+        permission_mode=starting_mode(opening),
         model=opening.model,
         disallowed_tools=list(DISALLOWED),
         can_use_tool=gate.can_use_tool,

@@ -17,7 +17,7 @@ from agent_service.claude.gate import Gate
 from agent_service.claude.outward import Outward
 from agent_service.claude.own import OwnAccount
 from agent_service.claude.translate import Translator
-from agent_service.contract.events import EgressRefused
+from agent_service.contract.events import EgressRefused, ToolFinished
 from agent_service.contract.turns import TurnRequest
 from agent_service.policy.effective import Effective
 from agent_service.sandbox.launcher import Launch
@@ -38,6 +38,13 @@ CRASHED = Ended(
     "The agent's process ended in the middle.",
     "Retry, or just go on: the conversation so far is kept.",
     broken=True,
+)
+NOT_THERE = Ended(
+    "failed",
+    "interrupted",
+    "The service stopped while the allowed call was being taken up, and it was lost: it is not "
+    "being run now.",
+    "Look at the state of things, then retry.",
 )
 OVER_LIMIT = Ended(
     "failed", "over_limit", "", "Ask for less at once, or free space in the workspace.", broken=True
@@ -130,7 +137,8 @@ class ClaudeSession:
         """Events, then one `Deferred` or `Ended`."""
         if self._at_rest:
             self._at_rest = False
-            yield Ended("completed")
+            release = self._opening.release
+            yield NOT_THERE if release is not None and release.allow else Ended("completed")
             return
         self._busy = True
         own, work = self._own, self._opening.workspace.work
@@ -151,6 +159,8 @@ class ClaudeSession:
                     own.account(message, self.model)
                 self._cost = translator.cost
                 for item in items:
+                    if isinstance(item, ToolFinished):
+                        await self._gate.ran(item.id)
                     last = isinstance(item, (Deferred, Ended))
                     self._busy = not last
                     if own is not None and isinstance(item, Ended):
@@ -223,10 +233,6 @@ class ClaudeSession:
         """The unresolved call was answered: from here on the session has its own policy."""
         async with self._governing:
             await self._apply(self._then)
-
-    def forget_release(self) -> None:
-        """What lay unresolved is settled, or nothing did."""
-        self._gate.forget_release()
 
     async def close(self, *, at_once: bool = False) -> None:
         """End the process and all that it started. Never raises; whoever calls waits for it."""

@@ -94,11 +94,10 @@ class ClaudeSessions:
             if session is not None:
                 await session.settled()
 
-        # What lies unresolved would run by itself under a wider mode, or a rule.
-        mode = "default" if opening.release is not None else opening.policy.mode
         config = opening.workspace.config if sign_in is None else sign_in.config
         seen = replace(opening.workspace, config=config)
-        gate = Gate(seen, Effective(mode), calls, opening.release, settled)
+        start = Effective(options.starting_mode(opening))
+        gate = Gate(seen, start, calls, opening.release, settled)
         client = ClaudeSDKClient(
             options.options(
                 opening,

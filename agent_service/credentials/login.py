@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from agent_service.contract.credentials import SignInKind, TestResult
 from agent_service.contract.redaction import hide_text
 from agent_service.credentials.directory import LARGEST, OWN, TOKENS, clean
+from agent_service.sandbox.launch import with_the_service
 
 STATUS_SECONDS = 30
 TEST_SECONDS = 60
@@ -75,7 +76,7 @@ class PlainCli:
         self._environment = environment
 
     def command(self, config: Path, words: Sequence[str]) -> Command:
-        start = ("setpriv", "--pdeathsig", "KILL", "--no-new-privs", str(self._cli))
+        start = (*with_the_service("--no-new-privs"), str(self._cli))
         whole = {**environment(config, str(config)), **self._environment}
         return Command((*start, *words), whole, config)
 

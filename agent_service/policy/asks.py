@@ -23,6 +23,8 @@ _NEVER = frozenset(
 _READS = {"Read": "file_path", "Glob": "path", "Grep": "path", "NotebookRead": "notebook_path"}
 EDITS = {"Write": "file_path", "Edit": "file_path", "NotebookEdit": "notebook_path"}
 _PLAIN_COMMANDS = frozenset({"ls", "cat", "pwd", "head", "tail", "wc", "echo", "true", "date"})
+_FILE_COMMANDS = frozenset({"touch", "mkdir", "rm", "rmdir", "mv", "cp"})
+"""In the mode acceptEdits the CLI takes these for changes of files."""
 # No quoting, substitution, redirection, pipe, glob, home or parent folder: only plain words.
 _PLAIN_WORDS = re.compile(r"[A-Za-z0-9_ ,.:=@%+-]+(?:/[A-Za-z0-9_ ,.:=@%+-]+)*")
 _GUARDED = (".git", ".claude", ".vscode", ".idea", ".husky", ".mcp.json", ".gitconfig", ".bashrc")
@@ -43,11 +45,11 @@ def _guarded(path: object, workdir: Path) -> bool:
     return any(part in _GUARDED or part.startswith(".env") for part in parts)
 
 
-def _plainly_read_only(command: str) -> bool:
+def _plain(command: str, names: frozenset[str]) -> bool:
     words = command.split()
     return (
         bool(words)
-        and words[0] in _PLAIN_COMMANDS
+        and words[0] in names
         and _PLAIN_WORDS.fullmatch(command) is not None
         and ".." not in command
         and not any(word.startswith("/") for word in words)
@@ -74,7 +76,11 @@ def why_it_asks(
         return ""  # the CLI refuses it by itself
     if rule := policy.touched("ask", tool, tool_input, workdir):
         return f"The rule {rule} says to ask."
-    if mode == "bypassPermissions" or policy.touched("allow", tool, tool_input, workdir):
+    # While it plans, no rule lets an edit by: the CLI would make it.
+    planning = mode == "plan" and tool in EDITS
+    if mode == "bypassPermissions":
+        return ""
+    if not planning and policy.touched("allow", tool, tool_input, workdir):
         return ""
     if tool in _READS:
         path = tool_input.get(_READS[tool])
@@ -84,9 +90,18 @@ def why_it_asks(
     if tool in EDITS:
         return _why_edit(str(tool_input.get(EDITS[tool], "")), mode, workdir, plans)
     if tool == "Bash":
-        command = str(tool_input.get("command", ""))
-        return "" if _plainly_read_only(command) else f"Commands are asked in the mode {mode}."
+        return _why_command(str(tool_input.get("command", "")), mode, workdir)
     return f"The tool {tool} is asked in the mode {mode}."
+
+
+def _why_command(command: str, mode: Mode, workdir: Path) -> str:
+    if _plain(command, _PLAIN_COMMANDS):
+        return ""
+    if mode == "acceptEdits" and _plain(command, _FILE_COMMANDS):
+        if not any(_guarded(word, workdir) for word in command.split()[1:]):
+            return ""
+        return "It changes a file that can make programs do things."
+    return f"Commands are asked in the mode {mode}."
 
 
 def _why_edit(path: str, mode: Mode, workdir: Path, plans: Path | None) -> str:

@@ -28,6 +28,8 @@ _RUNS_OTHERS = frozenset(
     {"bash", "sh", "zsh", "dash", "fish", "env", "xargs", "sudo", "su", "eval", "exec", "nohup"}
     | {"nice", "timeout", "setsid", "command", "busybox", "ssh", "find"}
 )
+_INTERPRETERS = re.compile(r"(python|perl|ruby|node|deno|bun|php|lua|awk|gawk|mawk)[0-9.]*")
+_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 _BETWEEN = re.compile(r"&&|\|\||[;|&\n]")
 
 
@@ -110,16 +112,41 @@ def _too_wide(rule: Rule) -> bool:
     if rule.tool not in _DANGEROUS:
         return not rule.content and not rule.tool.startswith("mcp__")
     meant = rule.content.removeprefix("domain:") if rule.tool == "WebFetch" else rule.content
-    if not meant.strip("*:./ ~"):
+    if not re.sub(r"\[[^]]*]", "", meant).strip("*?!:./ ~"):
         return True
     if rule.tool == "Bash":
-        first, *rest = meant.replace(":*", " *").split()
-        if "*" in first:
-            return True
-        return Path(first).name in _RUNS_OTHERS and any("*" in word for word in rest)
+        return _runs_anything(meant.replace(":*", " *").split())
     if rule.tool in ("Edit", "Read"):
-        return meant.startswith(("//", "~", "..", "/"))
+        return meant.startswith(("~", "/")) or ".." in meant.split("/")
     return rule.tool == "WebFetch" and "*" in meant
+
+
+def _runs_anything(words: list[str]) -> bool:
+    """Whether a command's pattern leaves open what is run."""
+    while words and _ASSIGNMENT.match(words[0]) and "*" not in words[0]:
+        words = words[1:]
+    if not words or "*" in words[0]:
+        return True
+    name, rest = Path(words[0]).name, words[1:]
+    if name in _RUNS_OTHERS:
+        return any("*" in word for word in rest)
+    # `python3 manage.py *` is one program, `python3 *` and `python3 -c *` are any.
+    unnamed = bool(rest) and rest[0].startswith(("-", "*"))
+    return runs_others(name) and unnamed and any("*" in word for word in rest)
+
+
+def runs_others(name: str) -> bool:
+    """Whether a program runs whatever it is handed."""
+    return name in _RUNS_OTHERS or _INTERPRETERS.fullmatch(name) is not None
+
+
+def asking(tool: str, tool_input: dict[str, Any]) -> tuple[str, ...]:
+    """Rules by which the CLI asks for this call even where it takes it for harmless."""
+    if tool != "Bash":
+        return ()
+    words = [part.split()[0] for part in _commands(str(tool_input.get("command", "")))]
+    plain = all(re.fullmatch(r"[\w./+-]+", word) for word in words)
+    return tuple(dict.fromkeys(f"Bash({word} *)" for word in words)) if plain else ("Bash",)
 
 
 def escaped(content: str) -> str:

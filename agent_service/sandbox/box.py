@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent_service.sandbox.calls import filter_program
+from agent_service.sandbox.launch import with_the_service
 from agent_service.sandbox.limits import HEADROOM, MIB, Limits
 
 MODEL_SOCKET = "/run/model.sock"
@@ -130,7 +131,7 @@ class Box:
         return self.script
 
     def _command(self) -> list[str]:
-        words = ["setpriv", "--pdeathsig", "KILL", "--no-new-privs", "nice", "-n", "5", "bwrap"]
+        words = [*with_the_service("--no-new-privs"), "nice", "-n", "5", "bwrap"]
         words += ["--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent"]
         words += ["--new-session", "--cap-drop", "ALL", "--hostname", "agent"]
         words += ["--seccomp", str(_FILTER)]

@@ -42,11 +42,23 @@ def check_cli(cli: Path) -> None:
         )
 
 
+def with_the_service(*more: str) -> list[str]:
+    """Words before a command that this process starts, directly, and that must not outlive it.
+
+    The kernel ends it with its parent; a parent that was gone before that was asked for is noticed
+    by its number. Left alone, a CLI would settle by itself what waits for an answer (observed).
+    `more` are options of setpriv.
+    """
+    alive = f'[ "$PPID" = {os.getpid()} ] || exit 1; exec "$@"'
+    return ["setpriv", "--pdeathsig", "KILL", *more, "/bin/sh", "-c", alive, "sh"]
+
+
 def write_start_script(folder: Path, cli: Path) -> Path:
     """The script to give the SDK as `cli_path`. Raises OSError."""
     script = folder / "claude"
     # nice: a busy agent must not starve the bridge, which streams.
-    command = f'exec setpriv --pdeathsig KILL nice -n 5 {shlex.quote(str(cli))} "$@"'
+    words = shlex.join([*with_the_service(), "nice", "-n", "5", str(cli)])
+    command = f'exec {words} "$@"'
     script.write_text(f"#!/bin/sh\necho $$ > {shlex.quote(str(folder / 'pid'))}\n{command}\n")
     script.chmod(0o700)
     return script

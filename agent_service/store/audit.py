@@ -11,7 +11,8 @@ import hashlib
 import json
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,21 @@ def verify_file(path: Path) -> Verdict:
 
     Raises `AuditUnreadable`.
     """
+    with _reading(path) as db:
+        return verify(db)
+
+
+def export_file(path: Path) -> Iterator[AuditEntry]:
+    """All entries, oldest first, read as `verify_file` does. Raises `AuditUnreadable`."""
+    after = 0
+    with _reading(path) as db:
+        while entries := page(db, after):
+            yield from entries
+            after = entries[-1].seq
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[sa.Connection]:
     if not path.exists():
         raise AuditUnreadable(
             f"There is no database at {path}.", remedy="Set BASCULE_HOME, or start Bascule once."
@@ -153,7 +169,7 @@ def verify_file(path: Path) -> Verdict:
     )
     try:
         with engine.connect() as db:
-            return verify(db)
+            yield db
     except sa.exc.DatabaseError as error:
         raise AuditUnreadable(
             f"{path} cannot be read: {error.orig}.", remedy="Run `bascule migrate` first."

@@ -156,9 +156,6 @@ class ScriptedSession:
     async def govern(self, policy: Effective) -> None:
         self._policy = policy
 
-    def forget_release(self) -> None:
-        self._release = None
-
     async def close(self, *, at_once: bool = False) -> None:
         self._stopped.set()
 

@@ -166,9 +166,13 @@ class TurnDriver:
             await session.prompt(request)
         watch = asyncio.create_task(self._watch(control, turn.conversation, request.limits.seconds))
         try:
-            return await self._follow(log, session, turn, request, control, decision)
+            ended = await self._follow(log, session, turn, request, control, decision)
         finally:
             watch.cancel()
+        if ended is not None and decision is not None and decision.state == "denied":
+            # Its session asks for calls like the denied one, whatever is allowed from here on.
+            await self._pool.discard(turn.conversation)
+        return ended
 
     @staticmethod
     def begin(db: sa.Connection, turn_id: str) -> Begun:

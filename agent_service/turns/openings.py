@@ -10,6 +10,7 @@ from agent_service.contract.events import TurnStarted
 from agent_service.contract.turns import TurnRequest
 from agent_service.policy.effective import Effective
 from agent_service.policy.policies import Policies
+from agent_service.policy.rules import asking
 from agent_service.store import conversations, decisions
 from agent_service.store.conversations import DOUBT, StoredConversation
 from agent_service.store.database import Database
@@ -80,7 +81,7 @@ class Openings:
         resumed = session is None and conversation.started
         if session is None:
             if conversation.unsettled is not None and conversation.started:
-                session = await self._settled(conversation, request)
+                session = await self._settled(conversation, request, policy)
             else:
                 session = await self._open(await self._opening(conversation, request, policy))
         await session.govern(policy)
@@ -119,7 +120,7 @@ class Openings:
         )
 
     async def _settled(
-        self, conversation: StoredConversation, request: TurnRequest
+        self, conversation: StoredConversation, request: TurnRequest, policy: Effective
     ) -> AgentSession:
         """A session in which nothing lies unresolved: what may, is denied before any prompt.
 
@@ -139,8 +140,9 @@ class Openings:
             async with asyncio.timeout(patience):
                 async for _ in session.items():
                     pass
-        session.forget_release()
-        return session
+        # It keeps the rules by which what lay there asked: the turn gets a session without.
+        await self._pool.discard(conversation.id)
+        return await self._open(await self._opening(conversation, request, policy))
 
     async def resume(
         self,
@@ -185,4 +187,5 @@ class Openings:
             answers=decision.answers,
             then=then or Effective(),
             record=record,
+            must_ask=() if allow else asking(decision.tool, decision.input),
         )

@@ -65,11 +65,14 @@ class Release:
     then: Effective = field(default_factory=Effective)
     """Under which the session goes on once the call is settled."""
     record: Callable[[], Awaitable[bool]] | None = None
+    must_ask: tuple[str, ...] = ()
+    """Rules by which the agent asks for a call that it would take for harmless: a denied one must
+    not run. They hold as long as the session does."""
 
     @classmethod
     def deny_any(cls, message: str) -> Release:
         """Deny what may lie unresolved, and do not ask the model about it."""
-        return cls("", "", "", "", allow=False, message=message, stop=True)
+        return cls("", "", "", "", allow=False, message=message, stop=True, must_ask=("Bash",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +132,6 @@ class AgentSession(Protocol):
 
         Raises `SessionFailed`: a session that keeps laxer ones must not be used.
         """
-        ...
-
-    def forget_release(self) -> None:
-        """What lay unresolved when it was opened is settled: go on without the opening's
-        release."""
         ...
 
     async def close(self, *, at_once: bool = False) -> None:

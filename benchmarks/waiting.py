@@ -1,0 +1,66 @@
+"""What decisions that wait cost: `python -m benchmarks.waiting`.
+
+The service with 200 of them against itself with none: processes of sessions, and private memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import secrets
+import shutil
+import tempfile
+from pathlib import Path
+
+import psutil
+
+from agent_service.testing import ScriptedMessages
+from tests.agent_service.agent import make_home, session_processes
+from tests.agent_service.process import ProcessAgent
+
+AT_ONCE = 3
+
+
+async def measure(decisions: int) -> str:
+    """One line with the figures."""
+    home = make_home(Path(tempfile.mkdtemp(prefix="bench-")))
+    async with ScriptedMessages() as model:
+        agent = ProcessAgent(home, model, log_level="warning")
+        await agent.start()
+        room = asyncio.Semaphore(AT_ONCE)
+
+        async def one() -> None:
+            async with room:
+                turn = await agent.turn("bash touch x", conversation=f"c{secrets.token_hex(6)}")
+                if turn.last["kind"] != "turn.waiting":
+                    raise RuntimeError(str(turn.last))
+
+        try:
+            # What the first turns load is not what waiting costs.
+            await asyncio.gather(*(one() for _ in range(6)))
+            before = _private(agent)
+            await asyncio.gather(*(one() for _ in range(decisions)))
+            after = _private(agent)
+            processes = len(session_processes(home))
+        finally:
+            await agent.stop()
+    shutil.rmtree(home, ignore_errors=True)
+    each = (after - before) / decisions / 1024
+    return (
+        f"{decisions} waiting decisions: {processes} processes of sessions, "
+        f"service {before / 2**20:.1f} -> {after / 2**20:.1f} MiB ({each:.1f} KiB each)"
+    )
+
+
+def _private(agent: ProcessAgent) -> int:
+    return int(psutil.Process(agent.process.pid).memory_full_info().uss)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--decisions", type=int, default=200)
+    print(asyncio.run(measure(parser.parse_args().decisions)))
+
+
+if __name__ == "__main__":
+    main()
