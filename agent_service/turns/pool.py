@@ -58,6 +58,7 @@ class SessionPool:
         self._live: dict[str, AgentSession] = {}
         self._sign_ins: dict[str, OwnSignIn] = {}
         self._idle_since: dict[str, float] = {}
+        self._closing: dict[str, asyncio.Task[None]] = {}
         self._starts = asyncio.Semaphore(STARTS_AT_ONCE)
         self._changed = asyncio.Condition()
         self._opening = 0
@@ -88,6 +89,8 @@ class SessionPool:
     async def open(self, opening: Opening) -> AgentSession:
         """Open a session in use. Closes idle ones to make room, longest idle first, and waits
         where all are in use; raises `SessionFailed`."""
+        if (closing := self._closing.get(opening.conversation)) is not None:
+            await asyncio.wait({closing})  # two processes would fight over one transcript
         await self._make_room()
         try:
             async with self._starts:
@@ -100,18 +103,18 @@ class SessionPool:
         return session
 
     async def _make_room(self) -> None:
-        async with self._changed:
-            deadline = self._clock() + self._wait_seconds
-            while (self._live or self._opening) and self.held() + EXPECTED > self._budget:
-                if self._idle_since:
-                    await self._close_oldest()
-                    continue
-                left = deadline - self._clock()
-                if left <= 0:
-                    raise SessionFailed(BUSY)
-                with contextlib.suppress(TimeoutError):
+        deadline = self._clock() + self._wait_seconds
+        while (self._live or self._opening) and self.held() + EXPECTED > self._budget:
+            if self._idle_since:
+                await self._close_oldest()
+                continue
+            left = deadline - self._clock()
+            if left <= 0:
+                raise SessionFailed(BUSY)
+            with contextlib.suppress(TimeoutError):
+                async with self._changed:
                     await asyncio.wait_for(self._changed.wait(), min(LOOK_SECONDS, left))
-            self._opening += 1
+        self._opening += 1
 
     def held(self) -> int:
         """Bytes that all sessions hold for themselves, with what is expected of new ones."""
@@ -140,19 +143,30 @@ class SessionPool:
         self._idle_since.pop(conversation, None)
         session = self._live.pop(conversation, None)
         self._sign_ins.pop(conversation, None)
-        if session is not None:
-            await session.close(at_once=at_once)
+        if session is None:
+            if (closing := self._closing.get(conversation)) is not None:
+                await asyncio.wait({closing})
+            return
+        closing = asyncio.create_task(session.close(at_once=at_once))
+        self._closing[conversation] = closing
+        try:
+            await asyncio.shield(closing)
+        finally:
+            if self._closing.get(conversation) is closing:
+                del self._closing[conversation]
 
     async def close_idle(self) -> None:
         """Close the sessions that have been idle for too long, and others while all together hold
         more than the budget. Called now and then."""
         limit = self._clock() - self._idle_seconds
-        for conversation in [c for c, since in self._idle_since.items() if since <= limit]:
-            _log.info("session.idle_closed", conversation=conversation)
-            await self.discard(conversation)
-        async with self._changed:
-            while self._idle_since and self.held() > self._budget:
-                await self._close_oldest()
+        for conversation in list(self._idle_since):
+            # It may have been taken into use while another was being closed.
+            since = self._idle_since.get(conversation)
+            if since is not None and since <= limit:
+                _log.info("session.idle_closed", conversation=conversation)
+                await self.discard(conversation)
+        while self._idle_since and self.held() > self._budget:
+            await self._close_oldest()
 
     async def close_all(self) -> None:
         """Close everything; afterwards no process of a session is left."""

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 import structlog
 
 from agent_service.contract.decisions import DecisionAnswer, DecisionState, DecisionView
-from agent_service.contract.errors import Forbidden, NotFound, Unavailable
+from agent_service.contract.errors import AlreadyDecided, Forbidden, NotFound, Unavailable
 from agent_service.contract.events import DecisionResolved, Notice
 from agent_service.contract.turns import ConversationView, TurnRequest, TurnView
 from agent_service.egress.hosts import Hosts
@@ -105,13 +105,18 @@ class TurnRunner:
                     self.readers.forget(turn_id)
                     self.readers.wake_feed()
                 for decision in await self._database.tx(decisions.due, self._clock()):
-                    if decision.kind == "network":
-                        await self._database.tx(decisions.settle, decision.id, "expired")
-                        continue
-                    ended = Ended("refused", "expired", "Nobody answered in time.", "Ask again.")
-                    await self._end_waiting(decision, "expired", ended)
-            except (StoreError, sa.exc.SQLAlchemyError):
+                    await self._expire(decision)
+            except Exception:  # noqa: BLE001 - whatever it was, the next round must come
                 _log.exception("housekeeping.failed")
+
+    async def _expire(self, decision: StoredDecision) -> None:
+        # An answer may have come since we looked.
+        with contextlib.suppress(AlreadyDecided):
+            if decision.kind == "network":
+                await self._database.tx(decisions.settle, decision.id, "expired")
+                return
+            ended = Ended("refused", "expired", "Nobody answered in time.", "Ask again.")
+            await self._end_waiting(decision, "expired", ended)
 
     async def stop(self) -> None:
         """End what runs as interrupted, and close all sessions."""
@@ -384,8 +389,8 @@ class TurnRunner:
         while queue and conversation not in self._waiting:
             turn_id = queue.pop(0)
             control = self._running[turn_id] = Control(conversation)
-            log = await self.readers.log(turn_id)
             try:
+                log = await self._log_of(turn_id)
                 with structlog.contextvars.bound_contextvars(request_id=turn_id):
                     begun = self._begun.pop(turn_id, None)
                     if await self._driver.run(log, conversation, control, begun) == "waiting":
@@ -399,6 +404,15 @@ class TurnRunner:
                 self.readers.wake_feed()
         if not queue:
             self._queues.pop(conversation, None)
+
+    async def _log_of(self, turn_id: str) -> TurnLog:
+        """The turn's log, however long the disk takes to be readable again."""
+        while True:
+            try:
+                return await self.readers.log(turn_id)
+            except (StoreError, sa.exc.SQLAlchemyError):
+                _log.exception("turn.not_begun", turn_id=turn_id)
+                await asyncio.sleep(self._housekeeping_seconds)
 
     async def _tell_queued(self, queue: Sequence[str]) -> None:
         """Readers of turns behind a decision learn why nothing happens."""

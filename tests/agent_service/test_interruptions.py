@@ -60,10 +60,11 @@ async def killed_once(agent: ProcessAgent, outcome: str, seconds: float, number:
     elif after.last["outcome"] == "completed":
         assert lines(file) == ["begin", "end"]
     else:
-        # It was over but for the words.
+        # It was over but for the words, or the agent saw the service go a moment before it was
+        # ended itself, and gave the call up: that is told.
         assert after.last["reason"] == "interrupted"
         assert after.last["remedy"]
-        assert lines(file) == ["begin", "end"]
+        assert lines(file) in ([], ["begin", "end"])
         what = "interrupted"
     assert lines(file).count("begin") <= 1
     return what

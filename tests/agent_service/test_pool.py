@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from agent_service.contract.turns import Mode, TurnRequest
+from agent_service.contract.turns import TurnRequest
+from agent_service.policy.effective import Effective
 from agent_service.sandbox import memory
 from agent_service.turns.pool import EXPECTED, SessionPool
 from agent_service.turns.port import Opening, SessionFailed, SessionItem
@@ -23,7 +24,8 @@ class Session:
 
     model = ""
 
-    def __init__(self, closed: list[str], name: str) -> None:
+    def __init__(self, closed: list[str], name: str, slow: dict[str, asyncio.Event]) -> None:
+        self._slow = slow
         self.memory: int | None = None
         self.name = name
         self._closed = closed
@@ -38,11 +40,11 @@ class Session:
 
     async def interrupt(self) -> None: ...
 
-    async def set_mode(self, mode: Mode) -> None: ...
-
-    def forget_release(self) -> None: ...
+    async def govern(self, policy: Effective) -> None: ...
 
     async def close(self, *, at_once: bool = False) -> None:
+        if (slow := self._slow.get(self.name)) is not None:
+            await slow.wait()
         self._closed.append(self.name)
 
 
@@ -51,6 +53,8 @@ class House:
 
     def __init__(self, budget_mib: int, *, wait_seconds: float = 5) -> None:
         self.closed: list[str] = []
+        self.slow: dict[str, asyncio.Event] = {}
+        """Sessions that end only once this is set."""
         self.now = time.monotonic()
         self.broken = False
         self.pool = SessionPool(
@@ -59,11 +63,11 @@ class House:
         )  # fmt: skip
 
     async def _open(self, opening: Opening) -> Session:
-        return Session(self.closed, opening.conversation)
+        return Session(self.closed, opening.conversation, self.slow)
 
     async def open(self, name: str, mib: int | None = None, *, idle: bool = False) -> Session:
         place = Workspace("w", *[Path("/nowhere")] * 3)
-        opening = Opening(name, place, "s", resume=False, mode="default", model=None)
+        opening = Opening(name, place, "s", resume=False, policy=Effective(), model=None)
         session = await self.pool.open(opening)
         assert isinstance(session, Session)
         session.memory = None if mib is None else mib * MIB
@@ -205,3 +209,36 @@ def test_the_containers_limit_counts(
 ) -> None:
     """The smallest limit of the groups above us, in both versions; else the machine's memory."""
     assert memory.there_is(machine(tmp_path, group, limits)) == mib * MIB
+
+
+async def test_one_that_is_taken_meanwhile_is_not_closed() -> None:
+    """A session that comes into use while another idle one is being closed stays open."""
+    house = House(10_000)
+    for name in "ab":
+        await house.open(name)
+        await house.pool.rest(name)
+    house.now += 10_000
+    house.slow["a"] = asyncio.Event()
+    closing = asyncio.create_task(house.pool.close_idle())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert house.pool.take("b") is not None
+    house.slow["a"].set()
+    await closing
+    assert house.closed == ["a"]
+
+
+async def test_nobody_comes_before_the_last_one_is_gone() -> None:
+    """A conversation's next session opens once the process of the one before has ended."""
+    house = House(10_000)
+    await house.open("a")
+    house.slow["a"] = asyncio.Event()
+    closing = asyncio.create_task(house.pool.discard("a"))
+    await asyncio.sleep(0)
+    opening = asyncio.create_task(house.open("a"))
+    await asyncio.sleep(0.01)
+    assert not opening.done()
+    house.slow["a"].set()
+    await closing
+    await opening
+    assert house.closed == ["a"]
