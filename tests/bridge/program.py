@@ -12,7 +12,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from adapters.contract import Address, CommandIn, Identity, MessageIn, NotStored, Sender
+from adapters.contract import ActionIn, Address, CommandIn, Identity, MessageIn, NotStored, Sender
 from bridge import log
 from bridge.service import Bridge
 from bridge.settings import BridgeSettings
@@ -56,6 +56,8 @@ class Doorway(FilePlatform):
         keys = (given["key"],)
         if "command" in given:
             inbound = CommandIn(keys, at, OWNER, given["command"])
+        elif "action" in given:
+            inbound = ActionIn(keys, at, OWNER, given["action"])
         else:
             now = datetime.now(UTC)
             inbound = MessageIn(keys, at, OWNER, given["text"], given["order"], now)

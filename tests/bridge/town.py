@@ -43,6 +43,9 @@ class Posts:
     def texts(self, channel: str) -> list[str]:
         return [post["text"] for post in self.of(channel)]
 
+    def choices(self, channel: str) -> list[str]:
+        return [choice for post in self.of(channel) for choice in post["choices"]]
+
     def finals(self) -> int:
         return sum(post["final"] for post in self.look().last.values())
 
@@ -83,6 +86,15 @@ class Town:
             ready=self.home / "run" / "agent.sock",
         )  # fmt: skip
 
+    async def start_real_agent(self, model: str) -> None:
+        """The real CLI, against the model at this address."""
+        environment = {"AGENT_UPSTREAM_URL": model, "AGENT_API_KEY": "test-key"}
+        words = [f"{name}={value}" for name, value in environment.items()]
+        self.agent = await self._process(
+            "env", *words, sys.executable, "-m", "agent_service",
+            ready=self.home / "run" / "agent.sock",
+        )  # fmt: skip
+
     async def start_bridge(self, *before: str, listen: str = "off") -> None:
         """`before` are words put before the command, such as a program that mounts something."""
         self.bridge = await self._process(
@@ -108,6 +120,11 @@ class Town:
         """Deliver a message as a platform does: again and again until it is acknowledged."""
         line = {"key": f"{channel}.{order}", "channel": channel, "text": text, "order": order}
         return await self._deliver(line)
+
+    async def click(self, channel: str, action: str, number: int) -> str:
+        """Deliver a click as a platform does: again and again until it is acknowledged."""
+        key = f"{channel}.click.{number}"
+        return await self._deliver({"key": key, "channel": channel, "action": action})
 
     async def command(self, channel: str, name: str) -> str:
         line = {"key": f"{channel}.{name}", "channel": channel, "command": name}
