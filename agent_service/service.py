@@ -9,6 +9,7 @@ import socket
 import stat
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import structlog
 from aiohttp import web
@@ -32,7 +33,7 @@ from agent_service.credentials.vault import Vault
 from agent_service.egress.exits import Exits
 from agent_service.egress.hosts import Hosts
 from agent_service.egress.journal import Journal
-from agent_service.egress.proxy import Network
+from agent_service.egress.proxy import Attempt, Network
 from agent_service.http.app import AUDIENCE, make_app
 from agent_service.http.credentials import CredentialHandlers
 from agent_service.http.routes import ADMIN, BRIDGE
@@ -122,7 +123,7 @@ class AgentService:
         await keyring.open()
         self._ledger = Ledger(self._database)
         try:
-            self._broker = make_broker(settings, keyring, self._ledger.add)
+            self._broker = make_broker(settings, keyring, self._ledger)
         except PricesInvalid as error:
             raise StartFailed(f"AGENT_PRICES_FILE: {error}") from None
         hosts = Hosts(self._database, listed(settings.agent_egress))
@@ -148,6 +149,7 @@ class AgentService:
             policies,
             default_model=settings.agent_model,
             sign_in_of=self._sign_ins.of,
+            may_begin=keyring.may_begin,
         )
         ends, patience = Ends(), settings.agent_decision_hours * 3600
         interruptions = Interruptions(
@@ -239,13 +241,18 @@ class AgentService:
         path, people = settings.agent_claude_cli or bundled_cli(), settings.home / "people"
         cli: Cli = PlainCli(path, {})
         if settings.agent_sandbox == "required":
-            asks = SessionToken.mint(Grant("sign-in", "", "sign-in"))
+
+            def attempted(config: Path, attempt: Attempt) -> None:
+                asks = SessionToken.mint(Grant("sign-in", "", "sign-in"))
+                asks.person = config.name
+                journal.add(asks, attempt)
+
             cli = self._boxed = BoxedCli(
                 settings.home,
                 settings.socket.parent,
                 path,
                 self._network,
-                lambda attempt: journal.add(asks, attempt),
+                attempted,
             )
             await self._boxed.open()
         return SignIns(
@@ -274,9 +281,7 @@ class AgentService:
         ledger: Ledger,
     ) -> ClaudeSessions:
         try:
-            return make_sessions(
-                self._settings, workspaces, broker, exits, keyring.doubt, ledger.add
-            )
+            return make_sessions(self._settings, workspaces, broker, exits, keyring, ledger.add)
         except SandboxImpossible as error:
             raise StartFailed(
                 f"The sandbox does not work here: {error}",

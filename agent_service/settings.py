@@ -122,8 +122,8 @@ class AgentSettings(BaseSettings):
     agent_session_usd: float | None = Field(
         default=None,
         gt=0,
-        description="US dollars that one session may use. The answer that crosses it is still "
-        "delivered. Default: no cap.",
+        description="US dollars that one conversation may use, over all its sessions and over "
+        "restarts. The answer that crosses it is still delivered. Default: no cap.",
     )
     agent_prices_file: Path | None = Field(
         default=None,

@@ -24,13 +24,19 @@ BODY = {
 }
 
 
+async def _nothing(_conversation: str) -> float:
+    return 0.0
+
+
 async def measure(pairs: int) -> list[Ratio]:
     """Interleaved pairs of the same answer, with and without the broker in between."""
     ratio = Ratio("Broker: a streamed answer of 4 s", 1.02)
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         async with ScriptedMessages() as model:
             key = Key("bench", model.url, "bench")
-            broker = Broker(lambda _who: key, Rules(), PriceTable(), lambda _answered: None)
+            broker = Broker(
+                lambda _who: key, Rules(), PriceTable(), lambda _answered: None, _nothing
+            )
             gate = await broker.open(Grant("bench", "c", "w"), Path(folder) / "model.sock")
             through = aiohttp.UnixConnector(str(gate.socket))
             for _ in range(pairs):

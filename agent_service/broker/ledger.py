@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import structlog
@@ -25,6 +26,7 @@ class Ledger:
         self._database = database
         self._rows: list[dict[str, Any]] = []
         self._changed = asyncio.Event()
+        self._stopping = asyncio.Event()
         self._writer = asyncio.create_task(self._write())
 
     def add(self, answered: Answered) -> None:
@@ -45,26 +47,39 @@ class Ledger:
         self._changed.set()
 
     async def _write(self) -> None:
-        while True:
+        while not self._stopping.is_set():
             await self._changed.wait()
             self._changed.clear()
             try:
                 await self._flush()
+                continue
             except StoreFull as error:
                 _log.error("usage.unwritten", reason=str(error), answers=len(self._rows))
-                await asyncio.sleep(AGAIN_SECONDS)
-                self._changed.set()
+            except Exception:  # noqa: BLE001 - whatever it is, what comes later must be written
+                _log.exception("usage.unwritten", answers=len(self._rows))
+            self._changed.set()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(AGAIN_SECONDS):
+                    await self._stopping.wait()
 
     async def _flush(self) -> None:
         rows = list(self._rows)
         await self._database.tx(usage.add, rows)
-        del self._rows[: len(rows)]
+        # Some of them may have been let go meanwhile.
+        written = set(map(id, rows))
+        self._rows = [row for row in self._rows if id(row) not in written]
+
+    async def spent(self, conversation: str) -> float:
+        """US dollars that a conversation has used by the broker, as far as they are written."""
+        return await self._database.tx(usage.spent, conversation)
 
     async def close(self) -> None:
-        """Write what is left and stop. Before the database is closed."""
-        self._writer.cancel()
-        await asyncio.gather(self._writer, return_exceptions=True)
+        """Write what is left and stop. Before the database is closed. Never raises."""
+        self._stopping.set()
+        self._changed.set()
+        # Not cancelled: a transaction that has begun is carried out, and would be repeated here.
+        await self._writer
         try:
             await self._flush()
-        except StoreFull as error:
-            _log.error("usage.lost", answers=len(self._rows), reason=str(error))
+        except Exception:  # noqa: BLE001 - the database has to be closed all the same
+            _log.exception("usage.lost", answers=len(self._rows))

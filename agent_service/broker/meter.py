@@ -9,6 +9,10 @@ from typing import Any
 LONGEST_LINE = 16 * 1024 * 1024
 """Bytes of one event that are kept to be read; a longer one is passed on and not read."""
 
+BYTES_A_TOKEN = 4
+"""Where nothing better is known."""
+_SAID = ("text", "thinking", "partial_json")
+
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
@@ -49,6 +53,7 @@ class Meter:
         self._streams = streams
         self._rest = bytearray()
         self._lost = False
+        self._said = 0
 
     def feed(self, chunk: bytes) -> None:
         """Take in the next bytes."""
@@ -68,14 +73,18 @@ class Meter:
             self._rest.clear()
             self._lost = True
 
-    def close(self) -> None:
-        """The answer is over."""
+    def close(self, *, cut: bool = False) -> None:
+        """The answer is over; `cut` off where its last numbers did not come: then what it said
+        counts by its length, at least."""
         if not self._streams and not self._lost:
             self._read(bytes(self._rest))
+        if cut and self._said:
+            said = -(-self._said // BYTES_A_TOKEN)
+            self.tokens = replace(self.tokens, output=max(self.tokens.output, said))
         self._rest.clear()
 
     def _read(self, text: bytes) -> None:
-        if b"usage" not in text:
+        if b"usage" not in text and b"content_block_delta" not in text:
             return
         try:
             data = json.loads(text)
@@ -83,6 +92,12 @@ class Meter:
             return
         if not isinstance(data, dict):
             return
+        delta = data.get("delta")
+        if isinstance(delta, dict):
+            words = (delta.get(name) for name in _SAID)
+            self._said += sum(
+                len(w.encode("utf-8", "replace")) for w in words if isinstance(w, str)
+            )
         message = data.get("message")
         for holder in (message, data):
             if isinstance(holder, dict):

@@ -6,6 +6,8 @@ import hmac
 import secrets
 from dataclasses import dataclass, field
 
+from agent_service.broker.spend import Spend
+
 PREFIX = "bsct-"
 
 
@@ -17,17 +19,18 @@ class Grant:
     conversation: str
     workspace: str
     cap_usd: float | None = None
-    """US dollars over the token's life. The answer that crosses it is still delivered, so that
-    the overshoot is at most one answer of `max_tokens`."""
+    """US dollars for the whole conversation. The answer that crosses it is still delivered, so
+    that the overshoot is at most one answer of `max_tokens`."""
 
 
 @dataclass(slots=True)
 class SessionToken:
-    """A token in use. It lives in memory only and dies with the service."""
+    """A token in use. It lives in memory only and dies with its session."""
 
     grant: Grant
     secret: str = field(repr=False)
-    spent_usd: float = 0.0
+    spend: Spend
+    """The conversation's: it outlives the token."""
     void: bool = False
     turn: str = ""
     person: str = ""
@@ -36,13 +39,10 @@ class SessionToken:
     """What its last request was made with."""
 
     @classmethod
-    def mint(cls, grant: Grant) -> SessionToken:
-        return cls(grant, PREFIX + secrets.token_urlsafe(32))
+    def mint(cls, grant: Grant, spend: Spend | None = None) -> SessionToken:
+        """`spend` where something is counted against the grant's cap."""
+        return cls(grant, PREFIX + secrets.token_urlsafe(32), spend or Spend())
 
     def is_mine(self, given: str) -> bool:
         """Compared in constant time."""
         return hmac.compare_digest(given.encode("utf-8", "replace"), self.secret.encode())
-
-    @property
-    def used_up(self) -> bool:
-        return self.grant.cap_usd is not None and self.spent_usd >= self.grant.cap_usd

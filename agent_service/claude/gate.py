@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -17,7 +18,13 @@ from claude_agent_sdk.types import HookInput, HookJSONOutput
 
 from agent_service.claude.calls import MessageCalls
 from agent_service.policy.asks import EDITS, why_it_asks
-from agent_service.policy.canonical import input_sha256, target_sha256
+from agent_service.policy.canonical import (
+    LARGEST,
+    TOO_LARGE,
+    input_sha256,
+    same_target,
+    target_sha256,
+)
 from agent_service.policy.effective import Effective
 from agent_service.turns.port import Release
 from agent_service.workspaces.directory import Workspace
@@ -40,6 +47,10 @@ PLANNING = (
 CHANGED = (
     "The call, or the file it changes, is not what the person was shown, so it was not run. "
     "Look again and make the call anew."
+)
+LARGE = (
+    f"The file is larger than {LARGEST >> 20} MiB, and of so large a file nobody can be shown what "
+    "an edit changes, so it was not run. Change it by a command instead."
 )
 
 
@@ -130,11 +141,15 @@ class Gate:
         same = (
             tool == release.tool
             and input_sha256(tool, tool_input) == release.input_sha256
-            and target_sha256(tool, tool_input, self._workdir) == release.file_sha256
+            and same_target(
+                release.file_sha256,
+                await asyncio.to_thread(target_sha256, tool, tool_input, self._workdir),
+            )
         )
         if not same:
             _log.warning("release.changed", tool=tool)
-            return PermissionResultDeny(message=CHANGED)
+            large = release.file_sha256 == TOO_LARGE
+            return PermissionResultDeny(message=LARGE if large else CHANGED)
         if release.record is not None and not await release.record():
             return PermissionResultDeny(message=OVER, interrupt=True)
         if tool == "AskUserQuestion":

@@ -7,7 +7,7 @@ are no characters: neither a database nor a socket takes them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
 
 from agent_service.contract.decisions import Decision
@@ -21,9 +21,14 @@ _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Outward:
-    """Cleans the items of one session of these secrets."""
+    """Cleans the items of one session of these secrets, and of those that `also` gives at the
+    moment.
 
-    def __init__(self, *secrets: str) -> None:
+    Each text by itself: what is split over two deltas of an answer is not found.
+    """
+
+    def __init__(self, *secrets: str, also: Callable[[], Iterable[str]] = lambda: ()) -> None:
+        self._also = also
         self._secrets = [secret for secret in secrets if len(secret) >= SHORTEST_SECRET]
 
     def learn(self, secrets: Iterable[str]) -> None:
@@ -35,7 +40,8 @@ class Outward:
 
     def text(self, text: str) -> str:
         """The text as it may be shown and stored."""
-        for secret in self._secrets:
+        also = (secret for secret in self._also() if len(secret) >= SHORTEST_SECRET)
+        for secret in (*self._secrets, *also):
             text = text.replace(secret, HIDDEN)
         return _LONE_SURROGATE.sub("\ufffd", text)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -19,6 +20,7 @@ from agent_service.turns.port import Ended, OwnSignIn
 
 _log = structlog.get_logger(__name__)
 
+LOOK_SECONDS = 1.0
 Doubt = Callable[[str, str], Awaitable[None]]
 """Takes a credential and why it is in doubt."""
 
@@ -41,15 +43,18 @@ class OwnAccount:
         self._outward = outward
         self._doubt = doubt
         self._answered = answered
+        self._looked = 0.0
         self.look()
 
     def look(self) -> None:
         """Know the secrets as they are now: the CLI renews them by itself."""
+        self._looked = time.monotonic()
         self._outward.learn(directory.secrets_of(self._sign_in.config))
 
     def see(self, message: Message) -> None:
         """Before anything of the message leaves."""
-        if not isinstance(message, StreamEvent):
+        # Of these there are hundreds a second.
+        if not isinstance(message, StreamEvent) or time.monotonic() - self._looked >= LOOK_SECONDS:
             self.look()
 
     def account(self, message: Message, model: str) -> None:

@@ -9,7 +9,13 @@ from dataclasses import replace
 from typing import Any
 
 import structlog
-from claude_agent_sdk import ClaudeSDKClient, ClaudeSDKError, StreamEvent, SystemMessage
+from claude_agent_sdk import (
+    ClaudeSDKClient,
+    ClaudeSDKError,
+    ResultMessage,
+    StreamEvent,
+    SystemMessage,
+)
 
 from agent_service.claude import options, prompt
 from agent_service.claude.calls import MessageCalls
@@ -45,6 +51,13 @@ NOT_THERE = Ended(
     "The service stopped while the allowed call was being taken up, and it was lost: it is not "
     "being run now.",
     "Look at the state of things, then retry.",
+)
+NOT_WATCHED = Ended(
+    "failed",
+    "agent_crashed",
+    "The agent was ended: what it takes of the machine could not be watched any more.",
+    "Retry; if it happens again, an operator should look at the agent service's log.",
+    broken=True,
 )
 OVER_LIMIT = Ended(
     "failed", "over_limit", "", "Ask for less at once, or free space in the workspace.", broken=True
@@ -87,6 +100,14 @@ class ClaudeSession:
         self._applied = gate.policy
         self._then = opening.release.then if opening.release is not None else gate.policy
 
+    async def connect(self) -> None:
+        """Start the process. Raises `ClaudeSDKError`."""
+        await self._client.connect()
+
+    def cleaned(self, text: str) -> str:
+        """Without what must not leave the session."""
+        return self._outward.text(text)
+
     def watch(self, watchdog: Watchdog | None) -> None:
         """End the session when it takes more of the machine than it may."""
         self._watchdog = watchdog
@@ -101,6 +122,10 @@ class ClaudeSession:
                 "session.over_limit", conversation=self._opening.conversation, reason=str(breach)
             )
             self._broke_off = _over(str(breach))
+            await asyncio.to_thread(self._launched.end)
+        except Exception:  # noqa: BLE001 - whatever it is: what nobody watches must not go on
+            _log.exception("session.not_watched", conversation=self._opening.conversation)
+            self._broke_off = NOT_WATCHED
             await asyncio.to_thread(self._launched.end)
 
     @property
@@ -154,7 +179,11 @@ class ClaudeSession:
                     await self._calls.see(message.event)
                 elif isinstance(message, SystemMessage) and message.subtype == "init":
                     self.model = str(message.data.get("model", self.model))
-                items = [*self._refused(named), *translator.items(message)]
+                translated = translator.items(message)
+                if isinstance(message, ResultMessage) and message.deferred_tool_use is not None:
+                    # Files are read for that.
+                    translated = iter(await asyncio.to_thread(list, translated))
+                items = [*self._refused(named), *translated]
                 if own is not None:
                     own.account(message, self.model)
                 self._cost = translator.cost
@@ -249,11 +278,15 @@ class ClaudeSession:
         # Cancelling the SDK here would leave the process to itself: killed, it comes to its end.
         if self._watching is not None:
             self._watching.cancel()
-        await self._launched.close()
+        # Closing must not fail, whatever state the CLI or the disk is in.
+        try:
+            await self._launched.close()
+        except Exception:  # noqa: BLE001
+            _log.exception("session.close_failed", conversation=self._opening.conversation)
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await disconnecting
-        except Exception:  # noqa: BLE001 - closing must not fail whatever state the CLI is in
+        except Exception:  # noqa: BLE001
             _log.exception("session.close_failed", conversation=self._opening.conversation)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import structlog
@@ -18,7 +18,7 @@ from agent_service.claude.outward import Outward
 from agent_service.claude.own import Doubt, OwnAccount
 from agent_service.claude.session import ClaudeSession
 from agent_service.policy.effective import Effective
-from agent_service.sandbox.launcher import Launcher
+from agent_service.sandbox.launcher import Launch, Launcher
 from agent_service.turns.port import Ended, Opening, SessionFailed
 from agent_service.workspaces.directory import Workspaces
 
@@ -44,39 +44,40 @@ class ClaudeSessions:
         launcher: Launcher,
         *,
         retries: int,
-        secret: str,
+        secrets: Callable[[], Iterable[str]],
         bypass: bool,
         doubt: Doubt,
         answered: Callable[[Answered], None],
         prices: PriceTable,
     ) -> None:
-        """`retries` of a model that fails; `secret` must leave no session, whoever finds it;
-        `bypass`: the mode bypassPermissions may be chosen. `doubt` and `answered` hear of sessions
-        on a sign-in, where there is no broker to tell; `prices` says what those would have cost."""
+        """`retries` of a model that fails; `secrets` gives what must leave no session, whoever
+        finds it; `bypass`: the mode bypassPermissions may be chosen. `doubt` and `answered` hear of
+        sessions on a sign-in, where there is no broker to tell; `prices` says what those would have
+        cost."""
         self._doubt = doubt
         self._answered = answered
         self._prices = prices
         self._workspaces = workspaces
         self._launcher = launcher
         self._retries = retries
-        self._secret = secret
+        self._secrets = secrets
         self._bypass = bypass
 
     async def __call__(self, opening: Opening) -> ClaudeSession:
         """Start and connect a process. Raises `SessionFailed`; cancelled, it leaves none."""
-        if opening.resume and not transcript.exists(opening.workspace.config, opening.session_id):
+        config = opening.workspace.config
+        if opening.resume and not await asyncio.to_thread(
+            transcript.exists, config, opening.session_id
+        ):
             # It ended before it was told anything: there is nothing to resume.
             opening = replace(opening, resume=False)
         at_rest = opening.release is not None and not (
-            opening.resume and transcript.unresolved(opening.workspace.config, opening.session_id)
+            opening.resume
+            and await asyncio.to_thread(transcript.unresolved, config, opening.session_id)
         )
         known = opening.release is not None and opening.release.tool_use_id
         if opening.resume and not known:
-            await asyncio.to_thread(
-                transcript.lead_on, opening.workspace.config, opening.session_id
-            )
-        session: ClaudeSession | None = None
-        calls = MessageCalls()
+            await asyncio.to_thread(transcript.lead_on, config, opening.session_id)
         sign_in = opening.sign_in
         launched = await self._launcher.launch(
             opening.conversation,
@@ -84,8 +85,34 @@ class ClaudeSessions:
             options.environment(self._retries, own=sign_in is not None),
             sign_in,
         )
-        token = launched.token
-        outward = Outward(self._secret, token.secret)
+        # A revocation has to find it before it is up.
+        launched.token.turn, launched.token.person = opening.turn, opening.person
+        try:
+            session = self._session(opening, launched, at_rest=at_rest)
+        except BaseException:
+            await asyncio.shield(launched.close())
+            raise
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await session.connect()
+                if opening.release is None:
+                    await session.govern(opening.policy)
+            session.watch(self._launcher.watchdog(launched, opening.workspace, sign_in))
+        except BaseException as error:
+            await asyncio.shield(session.close())
+            if isinstance(error, (ClaudeSDKError, TimeoutError)):
+                reason = session.cleaned(str(error))[:300]
+                _log.warning("session.start_failed", reason=reason)
+                raise SessionFailed(NOT_STARTED) from error
+            raise
+        return session
+
+    def _session(self, opening: Opening, launched: Launch, *, at_rest: bool) -> ClaudeSession:
+        """Not connected yet."""
+        session: ClaudeSession | None = None
+        calls = MessageCalls()
+        sign_in, token = opening.sign_in, launched.token
+        outward = Outward(token.secret, also=self._secrets)
         own = None
         if sign_in is not None:
             own = OwnAccount(sign_in, token, outward, self._doubt, self._answered, self._prices)
@@ -111,17 +138,4 @@ class ClaudeSessions:
         session = ClaudeSession(
             client, gate, calls, opening, outward, launched, own, at_rest=at_rest
         )
-        try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                await client.connect()
-                if opening.release is None:
-                    await session.govern(opening.policy)
-        except BaseException as error:
-            await asyncio.shield(session.close())
-            if isinstance(error, (ClaudeSDKError, TimeoutError)):
-                reason = outward.text(str(error))[:300]
-                _log.warning("session.start_failed", reason=reason)
-                raise SessionFailed(NOT_STARTED) from error
-            raise
-        session.watch(self._launcher.watchdog(launched, opening.workspace, sign_in))
         return session

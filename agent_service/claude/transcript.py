@@ -13,31 +13,88 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from agent_service.contract.errors import ServiceError
+from agent_service.contract.errors import NotFound, ServiceError
 from agent_service.workspaces import beneath
 
+LARGEST = 1024 * 1024 * 1024
+"""Bytes of a transcript that are read."""
+LONGEST = 32 * 1024 * 1024
+"""Bytes of a line that are understood: a message with the largest file that a model takes."""
 _LAST = b'"type":"last-prompt"'
+_CAREFUL = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_NO_USE = (OSError, ServiceError, ValueError, AttributeError, TypeError, KeyError, RecursionError)
+"""What reading a file that anybody may have written ends in."""
 
 
-def _files(config: Path, session_id: str) -> Iterator[Path]:
-    return config.glob(f"projects/*/{session_id}.jsonl")
+class _NotWritten(ValueError):
+    """No CLI wrote that."""
+
+
+def _opened(config: Path, session_id: str, flags: int = os.O_RDONLY) -> Iterator[int | None]:
+    """Descriptors of the session's files, each good until the next; None for what cannot be opened.
+    Follows no link, and waits for nothing, whatever lies there. Raises `ServiceError`."""
+    name = f"{session_id}.jsonl"
+    with (
+        suppress(NotFound),
+        beneath.opened(config) as top,
+        beneath.folder(top, ("projects",)) as projects,
+    ):
+        for project in os.listdir(projects):  # noqa: PTH208 - by descriptor
+            try:
+                with beneath.folder(projects, (project,)) as folder:
+                    handle = os.open(name, flags | _CAREFUL, dir_fd=folder)
+            except (FileNotFoundError, NotFound, NotADirectoryError):
+                continue
+            except (OSError, ServiceError):
+                yield None
+                continue
+            try:
+                yield handle
+            finally:
+                os.close(handle)
+
+
+def _lines(handle: int | None) -> Iterator[bytes]:
+    """Raises `_NotWritten` where it is not what the CLI would write."""
+    if handle is None:
+        raise _NotWritten
+    info = os.fstat(handle)
+    if not stat.S_ISREG(info.st_mode) or info.st_size > LARGEST:
+        raise _NotWritten
+    left = info.st_size
+    with os.fdopen(os.dup(handle), "rb") as file:
+        # No further than it was at first: somebody may be writing to it.
+        while left > 0 and (line := file.readline(min(left, LONGEST + 1))):
+            if len(line) > LONGEST:
+                raise _NotWritten
+            left -= len(line)
+            yield line
 
 
 def exists(config: Path, session_id: str) -> bool:
-    """Whether the session was ever told anything, so that it can be resumed."""
-    return any(path.stat().st_size for path in _files(config, session_id))
+    """Whether the session was ever told anything, so that it can be resumed. Blocks a moment."""
+    with suppress(OSError, ServiceError):
+        for handle in _opened(config, session_id):
+            if handle is None:
+                continue
+            info = os.fstat(handle)
+            if stat.S_ISREG(info.st_mode) and info.st_size:
+                return True
+    return False
 
 
 def unresolved(config: Path, session_id: str) -> bool:
-    """Whether a call may lie in it that has no result yet. True where it cannot be read."""
+    """Whether a call may lie in it that has no result yet. True where it cannot be read.
+
+    Blocks for as long as it takes to read.
+    """
     made: set[str] = set()
     try:
-        for path in _files(config, session_id):
-            with path.open("rb") as lines:
-                for line in lines:
-                    if b'"tool_' in line or not line.endswith(b"\n"):
-                        _follow(json.loads(line), made)
-    except (OSError, ValueError, AttributeError, TypeError):
+        for handle in _opened(config, session_id):
+            for line in _lines(handle):
+                if b'"tool_' in line or not line.endswith(b"\n"):
+                    _follow(json.loads(line), made)
+    except _NO_USE:
         return True
     return bool(made)
 
@@ -48,21 +105,15 @@ def lead_on(config: Path, session_id: str) -> None:
     When a call was deferred, the CLI notes where the session then stood, and notes it anew when it
     ends in order. Killed in between, it would go on from the old place, and all that was said
     since would be forgotten (observed). So the note is renewed where it is older than a message.
+    Blocks for as long as it takes to read.
     """
-    for path in _files(config, session_id):
-        with (
-            suppress(OSError, ServiceError, ValueError, AttributeError, TypeError),
-            beneath.opened(config) as top,
-            beneath.folder(top, ("projects", path.parent.name)) as folder,
-        ):
-            flags = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            handle = os.open(path.name, flags, dir_fd=folder)
-            with os.fdopen(handle, "rb+") as lines:
-                if stat.S_ISREG(os.fstat(handle).st_mode):
-                    _renew(handle, lines)
+    with suppress(OSError, ServiceError):
+        for handle in _opened(config, session_id, os.O_RDWR | os.O_APPEND):
+            with suppress(*_NO_USE):
+                _renew(handle, _lines(handle))
 
 
-def _renew(handle: int, lines: Iterator[bytes]) -> None:
+def _renew(handle: int | None, lines: Iterator[bytes]) -> None:
     note: dict[str, Any] | None = None
     newest, whole = "", True
     for line in lines:
@@ -73,7 +124,7 @@ def _renew(handle: int, lines: Iterator[bytes]) -> None:
             message = json.loads(line)
             if message.get("type") in ("user", "assistant") and not message.get("isSidechain"):
                 newest = str(message["uuid"])
-    if note is not None and newest:
+    if handle is not None and note is not None and newest:
         renewed = json.dumps({**note, "leafUuid": newest}).encode()
         os.write(handle, (b"" if whole else b"\n") + renewed + b"\n")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from agent_service.broker import broker
+from agent_service.broker import requests
 from agent_service.claude import show
 from agent_service.contract.events import Notice
 from agent_service.turns.port import Ended
@@ -77,7 +77,7 @@ AGENT = (
     "Retry; if it lasts, start a new conversation.",
 )
 
-BUDGET = ("The budget of this session is used up.", "Start a new conversation.")
+BUDGET = ("The budget of this conversation is used up.", "Start a new conversation.")
 REVOKED = (
     "The agent's access to the model was revoked.",
     "If that was not meant, an operator can allow it again.",
@@ -110,10 +110,11 @@ _OWN = {
 def ended(status: int | None, kind: str, text: str, *, own: bool = False) -> Ended:
     """How a turn ends. `status` is the model's or the broker's, `kind` and `text` the CLI's; `own`
     says that it ran on the person's own sign-in."""
-    if broker.USED_UP in text:
+    if requests.USED_UP in text:
         return Ended("over_budget", "budget", *BUDGET)
-    if broker.REVOKED in text:
-        return Ended("failed", "revoked", *REVOKED)
+    if requests.REVOKED in text:
+        # Its token may be void though access is back: the next turn gets a session of its own.
+        return Ended("failed", "revoked", *REVOKED, broken=True)
     why = _why(status, kind, text)
     reason, said, remedy = _OWN.get(why, why) if own else why
     # There the CLI's words are about its own terminal, or about the address of the broker.
@@ -123,7 +124,7 @@ def ended(status: int | None, kind: str, text: str, *, own: bool = False) -> End
 
 
 def _why(status: int | None, kind: str, text: str) -> tuple[str, str, str]:
-    if broker.UNREACHABLE in text:
+    if requests.UNREACHABLE in text:
         return UNREACHABLE
     if status in _STATUSES:
         return _STATUSES[status]

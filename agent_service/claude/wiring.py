@@ -7,10 +7,10 @@ from collections.abc import Callable
 import structlog
 
 from agent_service.broker.broker import Answered, Broker
+from agent_service.broker.ledger import Ledger
 from agent_service.broker.prices import PriceTable
 from agent_service.broker.rules import Rules
 from agent_service.claude.options import bundled_cli
-from agent_service.claude.own import Doubt
 from agent_service.claude.sessions import ClaudeSessions
 from agent_service.credentials.keyring import Keyring
 from agent_service.egress.exits import Exits
@@ -26,15 +26,14 @@ from agent_service.workspaces.directory import Workspaces
 _log = structlog.get_logger(__name__)
 
 
-def make_broker(
-    settings: AgentSettings, keyring: Keyring, answered: Callable[[Answered], None]
-) -> Broker:
+def make_broker(settings: AgentSettings, keyring: Keyring, ledger: Ledger) -> Broker:
     """The broker for these settings. Raises `PricesInvalid`."""
     return Broker(
         keyring.choose,
         Rules(tuple(listed(settings.agent_models)), settings.agent_max_tokens),
         _prices(settings),
-        answered,
+        ledger.add,
+        ledger.spent,
     )
 
 
@@ -43,7 +42,7 @@ def make_sessions(
     workspaces: Workspaces,
     broker: Broker,
     exits: Exits,
-    doubt: Doubt,
+    keyring: Keyring,
     answered: Callable[[Answered], None],
 ) -> ClaudeSessions:
     """The factory of real sessions. What an earlier service left is ended and removed.
@@ -76,9 +75,9 @@ def make_sessions(
         workspaces,
         launcher,
         retries=settings.agent_model_retries,
-        secret=settings.agent_api_key.get_secret_value(),
+        secrets=keyring.secrets,
         bypass=settings.agent_mode_ceiling == "bypassPermissions",
-        doubt=doubt,
+        doubt=keyring.doubt,
         answered=answered,
         prices=_prices(settings),
     )

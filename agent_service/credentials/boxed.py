@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from agent_service.credentials.directory import STEERING
 from agent_service.credentials.login import Command, environment
 from agent_service.egress.presets import SIGN_IN
 from agent_service.egress.proxy import Attempt, EgressProxy, Network
@@ -20,8 +22,8 @@ FOLDER = "sign-in"
 
 
 class BoxedCli:
-    """One a service. `open` first; it runs nothing but the CLI itself, so that all share one way
-    out, which leads to the hosts of a sign-in only."""
+    """One a service. `open` first. Each config directory has a way out of its own, which leads to
+    the hosts of a sign-in only."""
 
     def __init__(
         self,
@@ -29,27 +31,43 @@ class BoxedCli:
         run_dir: Path,
         cli: Path,
         network: Network,
-        attempted: Callable[[Attempt], None],
+        attempted: Callable[[Path, Attempt], None],
     ) -> None:
-        """`home` is the deployment's; `attempted` hears of every connection."""
+        """`home` is the deployment's; `attempted` hears of every connection, and of which config
+        directory it was for."""
         self._home = home
         self._folder = run_dir / FOLDER
         self._cli = cli
         self._network = network
-        self._proxy = EgressProxy(self._folder / "egress.sock", lambda: SIGN_IN, attempted, network)
+        self._attempted = attempted
+        self._proxies: dict[Path, EgressProxy] = {}
+        self._opening = asyncio.Lock()
         self._scripts: dict[Path, Path] = {}
 
     async def open(self) -> None:
-        """Listen. What an earlier service left is removed."""
+        """What an earlier service left is removed."""
         shutil.rmtree(self._folder, ignore_errors=True)
-        await self._proxy.open()
 
     async def close(self) -> None:
         """Nothing gets out any more. Safe to repeat."""
-        await self._proxy.close()
+        for proxy in self._proxies.values():
+            await proxy.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def command(self, config: Path, words: Sequence[str]) -> Command:
+    async def _proxy(self, config: Path) -> EgressProxy:
+        async with self._opening:
+            if config not in self._proxies:
+                proxy = EgressProxy(
+                    self._folder / f"{secrets.token_hex(5)}.sock",
+                    lambda: SIGN_IN,
+                    lambda attempt: self._attempted(config, attempt),
+                    self._network,
+                )
+                await proxy.open()
+                self._proxies[config] = proxy
+            return self._proxies[config]
+
+    async def command(self, config: Path, words: Sequence[str]) -> Command:
         """As `Cli` says. A box ends with the process that the command starts."""
         box = Box(
             folder=self._folder / secrets.token_hex(5),
@@ -57,10 +75,11 @@ class BoxedCli:
             work=config,
             config=config,
             model_socket=None,
-            egress_socket=self._proxy.path,
+            egress_socket=(await self._proxy(config)).path,
             uid=os.geteuid(),
             gid=os.getegid(),
             limits=Limits(),
+            blank=tuple(config / name for name in STEERING),
             readable=tuple(self._network.readable),
         )
         whole = box.environment(

@@ -10,11 +10,13 @@ import contextlib
 import json
 import os
 import secrets
-import shutil
 import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from agent_service.workspaces import trees
 
 TOKENS = ".credentials.json"
 OWN = ".claude.json"
@@ -33,7 +35,7 @@ _SECRET = ("accessToken", "refreshToken", "primaryApiKey")
 
 def clean(config: Path) -> None:
     """Take out what an agent may have put there to steer the CLI. Other sessions of the person may
-    be at work there meanwhile."""
+    be at work there meanwhile. Blocks for as long as it takes. Raises OSError."""
     for name in STEERING:
         if not _blank(config / name):
             _remove(config / name)
@@ -118,7 +120,14 @@ def _blank(path: Path) -> bool:
 
 
 def _remove(path: Path) -> None:
+    """A file, a link, or a folder of any depth. Raises OSError."""
     try:
         path.unlink(missing_ok=True)
     except OSError:
-        shutil.rmtree(path, ignore_errors=True)
+        # Set aside where no agent reaches, since somebody may be at work in it.
+        holder = Path(tempfile.mkdtemp(prefix=".gone-", dir=path.parent.parent))
+        try:
+            trees.take_out(path.parent, path.name, holder)
+        finally:
+            with contextlib.suppress(OSError):
+                holder.rmdir()

@@ -165,6 +165,19 @@ class Keyring:
                 return None if barred or self._is_held(person) else row.id
         return None
 
+    def may_begin(self, person: str) -> bool:
+        """Whether a turn of this person by the broker, or a call that waited for its answer, may
+        begin: nobody holds them back, and there is something to use."""
+        try:
+            self.choose(person)
+        except NoCredential:
+            return False
+        return True
+
+    def secrets(self) -> tuple[str, ...]:
+        """All keys that are in use, to be hidden wherever they turn up."""
+        return tuple(key.secret for key in self._keys.values())
+
     def _is_held(self, person: str) -> bool:
         return person in self._held
 
@@ -179,8 +192,12 @@ class Keyring:
             await self.reload()
 
     def bar(self, scope: Scope) -> None:
-        """Stop using what a revocation covers, in memory only. For a disk that is full."""
+        """Stop using what a revocation covers, in memory only, until `unbar`."""
         self._barred.append(scope)
+
+    def unbar(self, scope: Scope) -> None:
+        """What is stored, and read again since, says it as well."""
+        self._barred = [barred for barred in self._barred if barred != scope]
 
     # ---- for operators ----
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from agent_service.contract.credentials import SignInKind, TestResult
 from agent_service.contract.redaction import hide_text
-from agent_service.credentials.directory import LARGEST, OWN, TOKENS, clean
+from agent_service.credentials.directory import LARGEST, OWN, TOKENS, ready
 from agent_service.sandbox.launch import with_the_service
 
 STATUS_SECONDS = 30
@@ -46,7 +46,7 @@ class Command:
 
 
 class Cli(Protocol):
-    def command(self, config: Path, words: Sequence[str]) -> Command:
+    async def command(self, config: Path, words: Sequence[str]) -> Command:
         """The CLI with these arguments on this config directory.
 
         Where there is a sandbox, it runs in one that shows this directory only and lets out to the
@@ -75,7 +75,7 @@ class PlainCli:
         self._cli = cli
         self._environment = environment
 
-    def command(self, config: Path, words: Sequence[str]) -> Command:
+    async def command(self, config: Path, words: Sequence[str]) -> Command:
         start = (*with_the_service("--no-new-privs"), str(self._cli))
         whole = {**environment(config, str(config)), **self._environment}
         return Command((*start, *words), whole, config)
@@ -151,8 +151,7 @@ class ClaudeLogin:
         try:
             code, out, err = await self._run(config, ("auth", "logout"), LOGOUT_SECONDS)
         finally:
-            (config / TOKENS).unlink(missing_ok=True)
-            (config / OWN).unlink(missing_ok=True)
+            self.delete(config)
         said = hide_text((err or out).strip())[:300]
         if code != 0:
             raise LoginFailed(f"`claude auth logout` failed: {said}")
@@ -161,12 +160,23 @@ class ClaudeLogin:
             return f"Deleted here. Delete the key itself at {CONSOLE_KEYS}."
         return said
 
+    @staticmethod
+    def delete(config: Path) -> None:
+        """Delete what lies here."""
+        (config / TOKENS).unlink(missing_ok=True)
+        (config / OWN).unlink(missing_ok=True)
+
     # ---- processes ----
 
     async def _start(self, config: Path, words: Sequence[str]) -> asyncio.subprocess.Process:
-        config.mkdir(mode=0o700, parents=True, exist_ok=True)
-        clean(config)
-        command = self._cli.command(config, words)
+        try:
+            await asyncio.to_thread(ready, config)
+        except OSError as error:
+            raise LoginFailed(
+                f"The sign-in's folder cannot be prepared: {os.strerror(error.errno or 0)}.",
+                remedy="An operator should look at the disk.",
+            ) from None
+        command = await self._cli.command(config, words)
         try:
             return await asyncio.create_subprocess_exec(
                 *command.words,

@@ -9,11 +9,13 @@ from agent_service.contract.errors import Unavailable
 from agent_service.contract.redaction import hide_text
 
 PAGE_SECONDS = 30
-_URL = re.compile(rb"https://[^\s\x1b]+")
+HOSTS = ("claude.ai", "claude.com", "platform.claude.com", "console.anthropic.com")
+"""Where the CLI sends people to sign in. No other page is handed to anybody."""
+_URL = re.compile(rb"https://(?:" + b"|".join(re.escape(h.encode()) for h in HOSTS) + rb")/[!-~]*")
 
 
 async def page(process: asyncio.subprocess.Process) -> str:
-    """The address that the CLI prints. Raises `Unavailable`."""
+    """The address that the CLI prints, of a page of `HOSTS`. Raises `Unavailable`."""
     assert process.stdout is not None  # noqa: S101 - it was started with a pipe
     printed = b""
     try:

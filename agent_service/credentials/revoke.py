@@ -14,13 +14,14 @@ import sqlalchemy as sa
 import structlog
 
 from agent_service.contract.credentials import RevocationView, SignInKind
+from agent_service.contract.errors import NotFound, Unavailable
 from agent_service.contract.redaction import hide_text
 from agent_service.credentials.keyring import Keyring
 from agent_service.credentials.scope import Scope, Sessions, Tokens
 from agent_service.credentials.sign_in import SignIns
 from agent_service.store import audit, revocations
 from agent_service.store import credentials as store
-from agent_service.store.database import Database, StoreError, StoreFull
+from agent_service.store.database import Database, StoreFull
 
 _log = structlog.get_logger(__name__)
 
@@ -59,21 +60,39 @@ class Revoker:
     async def revoke(self, scope: Scope, by: str) -> RevocationView:
         """Revoke; returns once everything but the sign-outs is done or has failed.
 
-        Raises `NotFound` for a credential that is none. Raises `StoreFull` where the row could not
-        be stored: then everything was stopped all the same, but a restart would forget that.
+        Raises `NotFound` for a credential that is none. Raises `StoreFull` or `Unavailable` where
+        the row could not be stored: then everything was stopped all the same, but a restart would
+        forget that.
         """
+        # In memory first: that waits for no disk.
+        self._keyring.bar(scope)
+        voided = self._tokens.void(scope)
         try:
             revocation = await self._database.tx(self._begin, scope, by)
-        except StoreFull as error:
+        except NotFound:
+            self._keyring.unbar(scope)
+            raise
+        except Exception as error:
             await self._without_row(scope)
-            raise StoreFull(
-                "It was stopped, but could not be stored: the disk is full.",
-                remedy="Free space and revoke it again before the service is started anew.",
+            remedy = "and revoke it again before the service is started anew."
+            if isinstance(error, StoreFull):
+                raise StoreFull(
+                    "It was stopped, but could not be stored: the disk is full.",
+                    remedy=f"Free space {remedy}",
+                ) from error
+            _log.exception("revocation.not_stored", scope=scope.kind, subject=scope.subject)
+            raise Unavailable(
+                "It was stopped, but could not be stored.",
+                remedy=f"Look at the agent service's log {remedy}",
             ) from error
-        await self._keyring.reload()
+        try:
+            await self._keyring.reload()
+            self._keyring.unbar(scope)
+        except Exception:  # noqa: BLE001 - it stays barred, and the steps must be done
+            _log.exception("revocation.not_read", revocation=revocation)
         self._after("row")
         _log.warning("revocation.asked", scope=scope.kind, subject=scope.subject, by=by)
-        await self._carry_out(revocation, scope)
+        await self._carry_out(revocation, scope, voided)
         return await self._database.tx(revocations.view, revocation)
 
     @staticmethod
@@ -85,9 +104,7 @@ class Revoker:
         return made
 
     async def _without_row(self, scope: Scope) -> None:
-        self._keyring.bar(scope)
         try:
-            self._tokens.void(scope)
             await self._end_sessions(scope)
         except Exception:  # noqa: BLE001 - the caller hears of the disk, an operator of this
             _log.exception("revocation.step_failed", scope=scope.kind)
@@ -115,6 +132,7 @@ class Revoker:
 
         lifted = await self._database.tx(put)
         await self._keyring.reload()
+        self._keyring.unbar(Scope(lifted.scope, lifted.subject))
         return lifted
 
     async def views(self) -> list[RevocationView]:
@@ -129,9 +147,11 @@ class Revoker:
 
     # ---- the steps ----
 
-    async def _carry_out(self, revocation: str, scope: Scope) -> None:
+    async def _carry_out(self, revocation: str, scope: Scope, voided: int = 0) -> None:
+        """`voided`: tokens that were made so before."""
+
         async def tokens() -> str:
-            return f"{self._tokens.void(scope)} tokens void"
+            return f"{voided + self._tokens.void(scope)} tokens void"
 
         async def keys() -> str:
             count = await self._database.tx(store.forget_keys, scope.kind, scope.subject)
@@ -144,29 +164,43 @@ class Revoker:
         await self._step(revocation, "tokens", tokens)
         await self._step(revocation, "keys", keys)
         # Each on its own: a session that is slow to end does not keep anybody signed in.
-        task = asyncio.create_task(self._sign_out(revocation, scope))
+        ended = asyncio.Event()
+        task = asyncio.create_task(self._sign_out(revocation, scope, ended))
         self._signing_out.add(task)
         task.add_done_callback(self._signing_out.discard)
-        await self._step(revocation, "sessions", sessions)
+        try:
+            await self._step(revocation, "sessions", sessions)
+        finally:
+            ended.set()
 
     async def _end_sessions(self, scope: Scope) -> int:
         await self._sign_ins.cancel_covered(scope)
         async with asyncio.timeout(self._session_seconds):
             return await self._sessions.stop(scope)
 
-    async def _sign_out(self, revocation: str, scope: Scope) -> None:
+    async def _sign_out(self, revocation: str, scope: Scope, ended: asyncio.Event) -> None:
+        """`ended` is set once no session can write what is deleted here back again."""
+
         async def sign_outs() -> str:
             left = await self._database.tx(store.signed_in, scope.kind, scope.subject)
-            told = await asyncio.gather(*(self._one(c) for c in left), return_exceptions=True)
+            told = await asyncio.gather(
+                *(self._one(c, ended) for c in left), return_exceptions=True
+            )
             if failed := [error for error in told if isinstance(error, BaseException)]:
                 raise failed[0]
             return "; ".join(str(line) for line in told) or "nobody to sign out"
 
         await self._step(revocation, "sign_outs", sign_outs)
 
-    async def _one(self, credential: store.StoredCredential) -> str:
+    async def _one(self, credential: store.StoredCredential, ended: asyncio.Event) -> str:
         kind: SignInKind = "console" if credential.kind == "console" else "subscription"
-        said = await self._sign_ins.log_out(credential.person, kind)
+        try:
+            said = await self._sign_ins.log_out(credential.person, kind)
+        finally:
+            await ended.wait()
+            # Not the one that the person may have begun anew meanwhile.
+            if self._keyring.sign_in_of(credential.person) is None:
+                await self._sign_ins.delete(credential.person)
         await self._database.tx(store.logged_out, credential.id)
         return said
 
@@ -192,6 +226,6 @@ class Revoker:
 
         try:
             await self._database.tx(put)
-        except StoreError as error:
+        except Exception:  # noqa: BLE001 - the other steps must be done
             # It stays open, and is done again at the next start.
-            _log.error("revocation.not_recorded", revocation=revocation, step=name, why=str(error))
+            _log.exception("revocation.not_recorded", revocation=revocation, step=name)

@@ -197,6 +197,10 @@ class SignIns:
         """Sign a person out; gives a line about how it went. Raises `LoginFailed`."""
         return await self._login.logout(self._config_of(person), kind)
 
+    async def delete(self, person: str) -> None:
+        """Delete what lies here of a sign-in that is signed out already."""
+        await asyncio.to_thread(self._login.delete, self._config_of(person))
+
     # ---- one sign-in ----
 
     async def _watch(self, flow: _Flow) -> None:

@@ -86,6 +86,7 @@ class Journal:
         self._repeats: dict[tuple[_Who, Attempt], _Repeats] = {}
         self._measures: dict[tuple[str, bool], _Measure] = {}
         self._changed = asyncio.Event()
+        self._stopping = asyncio.Event()
         self._writer = asyncio.create_task(self._write())
 
     def add(self, token: SessionToken, attempt: Attempt) -> None:
@@ -164,7 +165,7 @@ class Journal:
     # ---- into the log ----
 
     async def _write(self) -> None:
-        while True:
+        while not self._stopping.is_set():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._next()):
                     await self._changed.wait()
@@ -177,11 +178,13 @@ class Journal:
                 _log.error("egress.unwritten", reason=str(error), entries=len(self._entries))
                 pause = AGAIN_SECONDS
                 self._changed.set()
-            except sa.exc.SQLAlchemyError:
+            except Exception:  # noqa: BLE001 - whatever it is, what comes later must be written
                 _log.exception("egress.unwritten", entries=len(self._entries))
                 pause = AGAIN_SECONDS
                 self._changed.set()
-            await asyncio.sleep(pause)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._stopping.wait()
 
     def _next(self) -> float | None:
         """Seconds until something is due by itself."""
@@ -198,14 +201,16 @@ class Journal:
             self._entries = [entry for entry in self._entries if id(entry) not in written]
 
     async def close(self) -> None:
-        """Write what is left and stop. Before the database is closed."""
-        self._writer.cancel()
-        await asyncio.gather(self._writer, return_exceptions=True)
+        """Write what is left and stop. Before the database is closed. Never raises."""
+        self._stopping.set()
+        self._changed.set()
+        # Not cancelled: a transaction that has begun is carried out, and would be repeated here.
+        await self._writer
         self._settle(all_of_them=True)
         try:
             await self._flush()
-        except StoreFull as error:
-            _log.error("egress.lost", entries=len(self._entries), reason=str(error))
+        except Exception:  # noqa: BLE001 - the database has to be closed all the same
+            _log.exception("egress.lost", entries=len(self._entries))
 
 
 def _append(db: sa.Connection, entries: list[_Entry]) -> None:

@@ -84,8 +84,11 @@ class EgressProxy:
         allowed: Callable[[], AllowList],
         attempted: Callable[[Attempt], None],
         network: Network,
+        *,
+        head_seconds: float = HEAD_SECONDS,
     ) -> None:
         """`allowed` is asked at every connection, so that a change acts at once."""
+        self._head_seconds = head_seconds
         self.path = path
         self._allowed = allowed
         self._attempted = attempted
@@ -146,20 +149,25 @@ class EgressProxy:
         try:
             host, port = "", 0
             try:
-                async with asyncio.timeout(HEAD_SECONDS):
+                async with asyncio.timeout(self._head_seconds):
                     host, port = await _target(reader)
                 far_reader, far_writer = await self._connect(host, port)
             except Refused as error:
                 self._tell(Attempt(host, port, allowed=False, reason=error.reason))
                 await _refuse(writer, str(error))
                 return
+            except (TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
+                # Who says nothing at all and goes has asked for nothing.
+                if not isinstance(error, asyncio.IncompleteReadError) or error.partial:
+                    self._tell(Attempt("", 0, allowed=False, reason="no_connect"))
+                return
             try:
                 writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
                 await _both_ways(reader, writer, far_reader, far_writer)
             finally:
                 far_writer.transport.abort()
-        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            pass  # whoever asked is gone, or never asked in the way of HTTP
+        except OSError:
+            pass  # whoever asked is gone
         finally:
             writer.transport.abort()
 

@@ -11,6 +11,11 @@ from typing import Any
 
 _EDITS = {"Write": "file_path", "Edit": "file_path", "NotebookEdit": "notebook_path"}
 ABSENT = "absent"
+TOO_LARGE = "too large"
+"""In place of a hash: equal to nothing, itself included, so no such call is ever let go."""
+LARGEST = 64 * 1024 * 1024
+"""Bytes of a file whose edit can be decided about; far more than the CLI edits."""
+_PART = 1024 * 1024
 
 
 def input_sha256(tool: str, tool_input: dict[str, Any]) -> str:
@@ -20,7 +25,8 @@ def input_sha256(tool: str, tool_input: dict[str, Any]) -> str:
 
 
 def target_sha256(tool: str, tool_input: dict[str, Any], workdir: Path) -> str:
-    """The hash of the file that an edit would change, `absent` where there is none.
+    """The hash of the file that an edit would change, `absent` where there is none, `TOO_LARGE`
+    beyond `LARGEST`: compare it by `same_target`. Blocks for as long as it takes to read.
 
     Empty for calls that edit no file and for files outside the workspace.
     """
@@ -39,6 +45,18 @@ def target_sha256(tool: str, tool_input: dict[str, Any], workdir: Path) -> str:
     except OSError:
         return ABSENT
     with os.fdopen(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
+        info = os.fstat(handle)
+        if not stat.S_ISREG(info.st_mode):
             return ABSENT
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        digest, left = hashlib.sha256(), LARGEST
+        while part := file.read(min(_PART, left + 1)):
+            left -= len(part)
+            if left < 0 or info.st_size > LARGEST:
+                return TOO_LARGE
+            digest.update(part)
+        return digest.hexdigest()
+
+
+def same_target(shown: str, now: str) -> bool:
+    """Whether a file is surely the one that was shown."""
+    return shown == now != TOO_LARGE

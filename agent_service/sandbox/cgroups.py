@@ -141,9 +141,13 @@ class Cgroups:
             yield Group(path, self._limits)
 
     def make(self, name: str) -> Group:
-        """A group for a session of this name. Raises OSError."""
+        """A group for a session of this name. Raises OSError, and leaves none then."""
         group = Group(self.top / f"{self._prefix}{name}", self._limits)
-        group.make()
+        try:
+            group.make()
+        except OSError:
+            group.end()
+            raise
         return group
 
 

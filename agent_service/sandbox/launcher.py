@@ -7,12 +7,15 @@ import contextlib
 import os
 import secrets
 import shutil
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import psutil
 
-from agent_service.broker.broker import Broker, Gate
+from agent_service.broker.broker import Broker
+from agent_service.broker.gate import Gate
 from agent_service.broker.tokens import Grant, SessionToken
 from agent_service.credentials import directory
 from agent_service.egress.exits import Exits
@@ -30,6 +33,7 @@ FOLDER = "s"
 """Under the folder of sockets: one folder a live session."""
 FROM_THE_SDK = ("CLAUDE_CODE_ENTRYPOINT", "CLAUDE_AGENT_SDK_VERSION", "LANG", "TZ")
 """What the SDK adds to the environment, and what of the service's own may reach the CLI."""
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +136,6 @@ class Launcher:
         launch.sweep(self._house.home)
         shutil.rmtree(self._house.run_dir / FOLDER, ignore_errors=True)
 
-    async def _group(self, name: str) -> Group | None:
-        groups = self._house.groups
-        return None if groups is None else await asyncio.to_thread(groups.make, name)
-
     async def launch(
         self,
         conversation: str,
@@ -144,24 +144,51 @@ class Launcher:
         sign_in: OwnSignIn | None = None,
     ) -> Launch:
         """Everything for one start of a session but the process itself. `own` is for its
-        environment. With a `sign_in`, which needs the sandbox, it has no way to the broker."""
+        environment. With a `sign_in`, which needs the sandbox, it has no way to the broker.
+
+        Failing or cancelled, it leaves nothing behind.
+        """
         house = self._house
         name = secrets.token_hex(5)
         folder = house.run_dir / FOLDER / name
-        folder.mkdir(mode=0o700, parents=True)
-        group = await self._group(name)
         mark = (launch.SESSION_MARK, secrets.token_hex(16))
         grant = Grant(name, conversation, workspace.id, cap_usd=house.cap_usd)
-        socket = folder / "model.sock" if house.sandboxed else None
         own = {
             **own,
             **house.exits.network.environment,
             launch.MARK: str(house.home),
             mark[0]: mark[1],
         }
-        if sign_in is not None:
-            return await self._on_sign_in(grant, folder, workspace, own, sign_in, mark, group)
-        gate = await self._broker.open(grant, socket)
+        async with contextlib.AsyncExitStack() as undo:
+            undo.push_async_callback(asyncio.to_thread, shutil.rmtree, folder, True)
+            folder.mkdir(mode=0o700, parents=True)
+            group = None
+            if house.groups is not None:
+                # Not in a thread, which a cancellation would leave behind: it takes a moment.
+                group = house.groups.make(name)
+                undo.push_async_callback(asyncio.to_thread, group.end)
+            if sign_in is not None:
+                made = await self._on_sign_in(
+                    grant, folder, workspace, own, sign_in, mark, group, undo
+                )
+            else:
+                made = await self._by_broker(grant, folder, workspace, own, mark, group, undo)
+            undo.pop_all()
+        return made
+
+    async def _by_broker(
+        self,
+        grant: Grant,
+        folder: Path,
+        workspace: Workspace,
+        own: dict[str, str],
+        mark: tuple[str, str],
+        group: Group | None,
+        undo: contextlib.AsyncExitStack,
+    ) -> Launch:
+        house = self._house
+        socket = folder / "model.sock" if house.sandboxed else None
+        gate = await _kept(undo, self._broker.open(grant, socket), self._broker.shut)
         token = gate.token
         own["ANTHROPIC_AUTH_TOKEN"] = token.secret
         if socket is None:
@@ -176,7 +203,8 @@ class Launcher:
             return Launch(
                 folder, script, environment, token, gate, self._broker, house.exits, None, mark
             )
-        proxy = await house.exits.open(token, folder / "egress.sock")
+        opening = house.exits.open(token, folder / "egress.sock")
+        proxy = await _kept(undo, opening, house.exits.shut)
         box = Box(
             folder=folder,
             cli=house.cli,
@@ -218,13 +246,15 @@ class Launcher:
         sign_in: OwnSignIn,
         mark: tuple[str, str],
         group: Group | None,
+        undo: contextlib.AsyncExitStack,
     ) -> Launch:
         house = self._house
         token = SessionToken.mint(grant)
         token.person, token.credential = sign_in.person, sign_in.credential
         await asyncio.to_thread(directory.ready, sign_in.config)
         shared = await asyncio.to_thread(self._shared, workspace, sign_in.config)
-        proxy = await house.exits.open(token, folder / "egress.sock", SIGN_IN)
+        opening = house.exits.open(token, folder / "egress.sock", SIGN_IN)
+        proxy = await _kept(undo, opening, house.exits.shut)
         box = Box(
             folder=folder,
             cli=house.cli,
@@ -257,3 +287,22 @@ class Launcher:
         if sign_in is not None:
             folders.append(sign_in.config)
         return Watchdog(pid, tuple(folders), self._house.limits)
+
+
+async def _kept(
+    undo: contextlib.AsyncExitStack,
+    opening: Coroutine[Any, Any, _T],
+    shut: Callable[[_T], Awaitable[None]],
+) -> _T:
+    """What was opened, to be shut if the rest fails. Cancelled in the middle, it is opened to the
+    end first: half open, nobody could shut it."""
+    task = asyncio.ensure_future(opening)
+    try:
+        made = await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        if not task.cancelled() and task.exception() is None:
+            await shut(task.result())
+        raise
+    undo.push_async_callback(shut, made)
+    return made

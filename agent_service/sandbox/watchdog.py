@@ -13,8 +13,13 @@ from pathlib import Path
 
 import psutil
 
+from agent_service.contract.errors import ServiceError
+from agent_service.contract.workspaces import DEPTH_LIMIT
+from agent_service.sandbox import held
 from agent_service.sandbox.box import TEMPORARY
 from agent_service.sandbox.limits import MIB, Limits
+from agent_service.workspaces import beneath, trees
+from agent_service.workspaces.beneath import Parts
 
 LOOK_SECONDS = 0.5
 DISK_SECONDS = 5.0
@@ -22,6 +27,8 @@ HURRY = 256 * MIB
 """Free space that vanished since the last look at the disk, so that the next one comes at once."""
 NEARLY = 8
 """So many processes below the limit it counts as reached: the kernel lets nobody cross it."""
+_OPENED = 100
+"""Folders that one look makes readable; who closes more is not at work."""
 _STATUS = re.compile(rb"^(RssAnon|RssShmem|VmSwap|Threads):\s+(\d+)", re.MULTILINE)
 
 
@@ -40,6 +47,9 @@ class Taken:
     """Processes and threads."""
     entries: int = 0
     """Files and folders in the temporary file systems."""
+    shared: int = 0
+    """Of the memory, what processes show as shared."""
+    pids: tuple[int, ...] = ()
 
 
 def taken_by(pid: int) -> Taken:
@@ -50,9 +60,14 @@ def taken_by(pid: int) -> Taken:
         below = root.children(recursive=True)
     except psutil.Error:
         return taken
-    for process in (root, *below):
+    taken.pids = (pid, *(process.pid for process in below))
+    maps: list[bytes] = []
+    for each in taken.pids:
         with contextlib.suppress(OSError):
-            _add_process(taken, Path(f"/proc/{process.pid}/status").read_bytes())
+            _add_process(taken, Path(f"/proc/{each}/status").read_bytes())
+            maps.append(Path(f"/proc/{each}/maps").read_bytes())
+    # What a process gave back of what it shares, it no longer shows, and others may.
+    taken.memory += max(taken.shared, held.shared(maps))
     if below:
         with contextlib.suppress(OSError):
             _add_temporary(taken, Path(f"/proc/{below[0].pid}/root"))
@@ -63,6 +78,8 @@ def _add_process(taken: Taken, status: bytes) -> None:
     for name, value in _STATUS.findall(status):
         if name == b"Threads":
             taken.tasks += int(value)
+        elif name == b"RssShmem":
+            taken.shared += int(value) * 1024
         else:
             taken.memory += int(value) * 1024
 
@@ -76,29 +93,76 @@ def _add_temporary(taken: Taken, root: Path) -> None:
         taken.entries += found.f_files - found.f_ffree
 
 
-def disk_of(folders: Sequence[Path], most_entries: int) -> tuple[int, int]:
-    """(bytes on disk, files and folders); stops counting once there are too many.
+@dataclass(frozen=True, slots=True)
+class OnDisk:
+    size: int
+    """Bytes."""
+    entries: int
+    """Files and folders."""
+    left_out: str = ""
+    """Why something could not be counted, if so."""
 
-    Follows no link, and holds folders by descriptor, so that nothing can be swapped under it.
+
+def disk_of(folders: Sequence[Path], most_entries: int) -> OnDisk:
+    """What lies in these folders; stops counting once there are too many entries.
+
+    Follows no link, and holds folders by descriptor, so that nothing can be swapped under it. A
+    folder that cannot be read is the agent's doing: it is made readable, for the next look.
     """
     size = entries = 0
+    closed: list[Parts] = []
+    reasons: list[str] = []
+
+    def left_out(parts: Parts, why: str) -> None:
+        closed.append(parts)
+        reasons.append(why)
+
     for folder in folders:
-        for _, names, files, handle in os.fwalk(folder, follow_symlinks=False):
-            entries += len(names) + len(files)
-            if entries > most_entries:
-                return size, entries
-            for name in (*names, *files):
-                try:
-                    found = os.stat(name, dir_fd=handle, follow_symlinks=False)
-                except OSError:
-                    continue
-                if stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode):
-                    size += found.st_blocks * 512
-    return size, entries
+        closed.clear()
+        try:
+            top = _top(folder)
+        except FileNotFoundError:
+            continue
+        try:
+            for found in trees.walk(top, left_out):
+                entries += 1
+                if entries > most_entries:
+                    return OnDisk(size, entries)
+                if stat.S_ISREG(found.info.st_mode) or stat.S_ISDIR(found.info.st_mode):
+                    size += found.info.st_blocks * 512
+            for parts in closed[:_OPENED]:
+                _make_readable(top, parts)
+        finally:
+            os.close(top)
+    return OnDisk(size, entries, reasons[0] if reasons else "")
+
+
+def _top(folder: Path) -> int:
+    try:
+        return os.open(folder, beneath.FOLDER)
+    except PermissionError:
+        folder.chmod(0o700)  # it is in a folder of ours: nobody can put a link in its place
+        return os.open(folder, beneath.FOLDER)
+
+
+def _make_readable(top: int, parts: Parts) -> None:
+    with (
+        contextlib.suppress(OSError, ServiceError),
+        beneath.folder(top, parts[:-1]) as parent,
+    ):
+        handle = os.open(
+            parts[-1], os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=parent
+        )
+        try:
+            if os.fstat(handle).st_mode & 0o500 != 0o500:
+                Path(f"/proc/self/fd/{handle}").chmod(0o700)
+        finally:
+            os.close(handle)
 
 
 class Watchdog:
-    """One session's. `run` ends by raising `Breach`, or quietly once its process is gone."""
+    """One session's. `run` ends by raising `Breach`, or quietly once its process is gone. Where it
+    raises anything else, the session is watched no more and has to end."""
 
     def __init__(
         self,
@@ -115,6 +179,9 @@ class Watchdog:
         self._limits = limits
         self._clock = clock or asyncio.get_running_loop().time
         self._crowded = False
+        self._left_out = ""
+        self._hidden: frozenset[int] = frozenset()
+        self._again = False
         self._free = self._free_space()
         self._looked_at = self._clock()
 
@@ -139,19 +206,37 @@ class Watchdog:
             raise Breach(f"It started {taken.tasks:,} processes; {limits.processes:,} are allowed.")
         self._crowded = crowded
         free = self._free_space()
-        due = self._clock() - self._looked_at >= DISK_SECONDS
+        due = self._again or self._clock() - self._looked_at >= DISK_SECONDS
         if due or self._free - free > HURRY:
-            self._look_at_disk()
+            self._look_at_disk(taken.pids)
             self._free, self._looked_at = free, self._clock()
 
-    def _look_at_disk(self) -> None:
-        size, entries = disk_of(self._folders, self._limits.entries)
-        if size > self._limits.workspace * MIB:
+    def _look_at_disk(self, pids: Sequence[int]) -> None:
+        limits = self._limits
+        disk = disk_of(self._folders, limits.entries)
+        holds = held.held_by(pids, self._devices(), limits.entries)
+        size = disk.size + holds.deleted
+        if size > limits.workspace * MIB:
+            raise Breach(f"Its files take {size // MIB:,} MiB; {limits.workspace:,} are allowed.")
+        if disk.entries > limits.entries or holds.files > limits.entries:
+            raise Breach(f"It made more than {limits.entries:,} files.")
+        # What cannot be counted may be so for a moment, by accident; what stays so is hidden.
+        if disk.left_out and self._left_out:
             raise Breach(
-                f"Its files take {size // MIB:,} MiB; {self._limits.workspace:,} are allowed."
+                f"What lies in one of its folders cannot be counted: {disk.left_out}. Folders that "
+                f"can be read, and no deeper than {DEPTH_LIMIT}, are allowed."
             )
-        if entries > self._limits.entries:
-            raise Breach(f"It made more than {self._limits.entries:,} files.")
+        if holds.hidden & self._hidden:
+            raise Breach("One of its processes hides what it holds, which is not allowed.")
+        self._left_out, self._hidden = disk.left_out, holds.hidden
+        self._again = bool(disk.left_out or holds.hidden)
+
+    def _devices(self) -> frozenset[int]:
+        found: set[int] = set()
+        for folder in self._folders:
+            with contextlib.suppress(OSError):
+                found.add(folder.stat().st_dev)
+        return frozenset(found)
 
     def _free_space(self) -> int:
         try:

@@ -233,17 +233,26 @@ def executed(db: sa.Connection, decision_id: str, *, ok: bool, exit_code: int | 
         audit.append(db, "decision.executed", _SELF, decision_id, told)
 
 
-def asked_for(db: sa.Connection, conversation: str, tool: str, shown: str) -> bool:
-    """Whether the same is asked in this conversation and waits for an answer."""
+def asked_for(db: sa.Connection, conversation: str, tool: str, shown: str, *, since: float) -> bool:
+    """Whether the same is asked in this conversation and waits for an answer, or was denied since
+    then (seconds since 1970)."""
     table = schema.decision
+    denied = (table.c.state == "denied") & (table.c.resolved_at >= since)
     rows = db.execute(
         sa.select(table).where(
             table.c.conversation == conversation,
             table.c.tool == tool,
-            table.c.state == "waiting",
+            (table.c.state == "waiting") | denied,
         )
     )
     return any(_decision(row).shown.shown == shown for row in rows)
+
+
+def asked_in(db: sa.Connection, turn_id: str, tool: str) -> int:
+    """How often a turn has asked about this."""
+    table = schema.decision
+    mine = sa.select(sa.func.count()).where(table.c.turn_id == turn_id, table.c.tool == tool)
+    return int(db.execute(mine).scalar_one())
 
 
 def due(db: sa.Connection, now: float) -> list[StoredDecision]:

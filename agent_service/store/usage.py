@@ -68,3 +68,11 @@ def of_turn(db: sa.Connection, turn_id: str) -> TurnUsage:
     """What a turn has used; zeros for one that used nothing."""
     row = db.execute(sa.select(*_SUMS).where(_ROW.c.turn == turn_id)).one()
     return TurnUsage(turn_id, *row)
+
+
+def spent(db: sa.Connection, conversation: str) -> float:
+    """US dollars that a conversation has used; what people's own sign-ins paid is not counted."""
+    own = sa.select(schema.credential.c.id).where(schema.credential.c.source == "sign_in")
+    mine = (_ROW.c.conversation == conversation) & _ROW.c.credential.not_in(own)
+    total = sa.func.coalesce(sa.func.sum(_ROW.c.cost_usd), 0.0)
+    return float(db.execute(sa.select(total).where(mine)).scalar_one())

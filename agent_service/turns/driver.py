@@ -50,6 +50,10 @@ _REQUEST = TypeAdapter(TurnRequest)
 CRASHED = "agent_crashed"
 NETWORK = "Network"
 """Stands where a decision names a tool, of one about a host."""
+MOST_HOSTS = 3
+"""Hosts that one turn asks about; of more, people are only told."""
+DENIED_SECONDS = 24 * 3600
+"""How long a conversation does not ask again about a host that was denied in it."""
 _EXIT_CODE = re.compile(r"Exit code (\d{1,3})\b")
 
 INTERRUPT_SECONDS = 5
@@ -251,8 +255,14 @@ class TurnDriver:
     ) -> None:
         """Ask whether the workspace may reach it from now on. Nothing waits for the answer."""
         target = f"{refused.host}:{refused.port}"
-        known = await self._database.tx(decisions.asked_for, turn.conversation, NETWORK, target)
-        if known:
+        since = self._clock() - DENIED_SECONDS
+        asked, known = await self._database.tx(
+            lambda db: (
+                decisions.asked_in(db, turn.id, NETWORK),
+                decisions.asked_for(db, turn.conversation, NETWORK, target, since=since),
+            )
+        )
+        if known or asked >= MOST_HOSTS:
             log.add(refused)
             return
         shown = Decision(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 
 from agent_service.contract.events import TurnStarted
 from agent_service.contract.turns import TurnRequest
@@ -44,8 +45,11 @@ class Openings:
         *,
         default_model: str | None,
         sign_in_of: Callable[[str], OwnSignIn | None] = lambda _person: None,
+        may_begin: Callable[[str], bool] = lambda _person: True,
     ) -> None:
-        """`sign_in_of` gives a person's own sign-in where it may be used; asked at every turn."""
+        """`sign_in_of` gives a person's own sign-in where it may be used; `may_begin` whether their
+        turns on anything else may begin. Both are asked at every turn."""
+        self._may_begin = may_begin
         self._sign_in_of = sign_in_of
         self._database = database
         self._pool = pool
@@ -62,7 +66,8 @@ class Openings:
         if conversation.unsettled is None:
             policy = await self.policies.effective(conversation.workspace, conversation.id, None)
             sign_in = self._sign_in_of(person) if own else None
-            await self._open(await self._opening(conversation, None, policy, sign_in=sign_in))
+            opening = await self._opening(conversation, None, policy, sign_in=sign_in)
+            await self._open(replace(opening, person=person))
             await self._pool.rest(conversation_id)
 
     async def session(
@@ -73,6 +78,7 @@ class Openings:
         policy: Effective,
     ) -> AgentSession:
         """The live session, or one that is opened and has nothing unresolved in it."""
+        self._check(request.asker.person, self._sign_in(request))
         session = self._pool.take(conversation.id)
         if session is not None and self._pool.sign_in(conversation.id) != self._sign_in(request):
             # Whoever asks now is not the one whose sign-in it runs on, or has another by now.
@@ -81,9 +87,10 @@ class Openings:
         resumed = session is None and conversation.started
         if session is None:
             if conversation.unsettled is not None and conversation.started:
-                session = await self._settled(conversation, request, policy)
+                session = await self._settled(log.turn_id, conversation, request, policy)
             else:
-                session = await self._open(await self._opening(conversation, request, policy))
+                opening = await self._opening(conversation, request, policy)
+                session = await self._open(replace(opening, turn=log.turn_id))
         await session.govern(policy)
         log.add(TurnStarted(session.model, resumed))
         return session
@@ -92,13 +99,21 @@ class Openings:
         return self._sign_in_of(request.asker.person) if request.own else None
 
     async def _open(self, opening: Opening) -> AgentSession:
+        self._check(opening.person, opening.sign_in)
         session = await self._pool.open(opening)
         # Revoked while it was opened: the revocation did not find it among the live ones.
-        own = opening.sign_in
-        if own is not None and self._sign_in_of(own.person) != own:
+        if not self._may(opening.person, opening.sign_in):
             await self._pool.discard(opening.conversation)
             raise SessionFailed(REVOKED)
         return session
+
+    def _may(self, person: str, own: OwnSignIn | None) -> bool:
+        """Whether this person's turns may begin, on this sign-in or else by the broker."""
+        return self._may_begin(person) if own is None else self._sign_in_of(own.person) == own
+
+    def _check(self, person: str, own: OwnSignIn | None) -> None:
+        if not self._may(person, own):
+            raise SessionFailed(REVOKED)
 
     async def _opening(
         self,
@@ -117,10 +132,15 @@ class Openings:
             model=(request and request.model) or conversation.model or self.default_model,
             release=release,
             sign_in=sign_in if request is None else self._sign_in(request),
+            person="" if request is None else request.asker.person,
         )
 
     async def _settled(
-        self, conversation: StoredConversation, request: TurnRequest, policy: Effective
+        self,
+        turn: str,
+        conversation: StoredConversation,
+        request: TurnRequest,
+        policy: Effective,
     ) -> AgentSession:
         """A session in which nothing lies unresolved: what may, is denied before any prompt.
 
@@ -134,7 +154,8 @@ class Openings:
             message = UNKNOWN_END if decision.released or decision.shown.again else message
             release = self._release(decision, allow=False, message=message, stop=True)
             patience = SETTLE_SECONDS
-        session = await self._open(await self._opening(conversation, request, Effective(), release))
+        opening = await self._opening(conversation, request, Effective(), release)
+        session = await self._open(replace(opening, turn=turn))
         # A call that got its result just before the service died is not asked for again.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience):
@@ -142,7 +163,8 @@ class Openings:
                     pass
         # It keeps the rules by which what lay there asked: the turn gets a session without.
         await self._pool.discard(conversation.id)
-        return await self._open(await self._opening(conversation, request, policy))
+        opening = await self._opening(conversation, request, policy)
+        return await self._open(replace(opening, turn=turn))
 
     async def resume(
         self,
@@ -153,15 +175,21 @@ class Openings:
         stopped: Callable[[], bool],
     ) -> AgentSession:
         """The session again, with exactly the decided call let go or denied; neither once the
-        turn was `stopped`."""
+        turn was `stopped` or its asker's access was revoked."""
+        person, own = request.asker.person, self._sign_in(request)
         allow = decision.state in ("allowed", "answered")
         message = decision.reason or "The person did not allow this."
         if decision.shown.again:
             message = f"{UNKNOWN_END} {decision.reason}".strip()
         release = self._release(
-            decision, allow=allow, message=message, then=policy, stopped=stopped
+            decision,
+            allow=allow,
+            message=message,
+            then=policy,
+            stopped=lambda: stopped() or not self._may(person, own),
         )
-        return await self._open(await self._opening(conversation, request, Effective(), release))
+        opening = await self._opening(conversation, request, Effective(), release)
+        return await self._open(replace(opening, turn=decision.turn_id))
 
     def _release(
         self,

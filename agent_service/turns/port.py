@@ -98,6 +98,9 @@ class Opening:
     release: Release | None = None
     sign_in: OwnSignIn | None = None
     """None: it reaches the model by the broker, and sees nobody's sign-in."""
+    turn: str = ""
+    person: str = ""
+    """For whose turn: what it does while it is opened is theirs already."""
 
 
 class AgentSession(Protocol):

@@ -114,6 +114,19 @@ def remove(holder: Path, name: str, stopped: Callable[[], bool] = lambda: False)
     return True
 
 
+def take_out(folder: Path, name: str, holder: Path) -> None:
+    """Remove `name` from a folder that others write to, with all that is below it, by way of
+    `holder`, which is ours alone and on the same disk. Raises `OSError`."""
+    with ExitStack() as stack:
+        above, top = os.open(folder, FOLDER), os.open(holder, FOLDER)
+        stack.callback(os.close, above)
+        stack.callback(os.close, top)
+        if not _is_folder(above, name):
+            return
+        os.rename(name, name, src_dir_fd=above, dst_dir_fd=top)
+    remove(holder, name)
+
+
 def clear(folder: Path, holder: Path, keep: frozenset[str] = frozenset()) -> None:
     """Empty a folder, but for regular files in it that are called as in `keep`.
 

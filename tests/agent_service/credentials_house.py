@@ -6,7 +6,7 @@ import asyncio
 import json
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ class Held:
         self.sessions: dict[asyncio.subprocess.Process, tuple[str, str]] = {}
         self.hang = False
         self.fail = False
+        self.last_words: Callable[[], Awaitable[None]] | None = None
 
     async def begin(self, credential: str, person: str) -> asyncio.subprocess.Process:
         process = await asyncio.create_subprocess_exec("sleep", "600")
@@ -57,6 +58,8 @@ class Held:
     async def stop(self, scope: Scope) -> int:
         if self.hang:
             await asyncio.sleep(3600)
+        if self.last_words is not None:
+            await self.last_words()
         if self.fail:
             raise RuntimeError("the session of CANARY did not end: sk-ant-api03-CANARYsession")
         mine = [s for s, (c, p) in self.sessions.items() if scope.covers(credential=c, person=p)]
@@ -68,6 +71,7 @@ class Held:
 
     async def close(self) -> None:
         self.hang = self.fail = False
+        self.last_words = None
         await self.stop(Scope("everything"))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 import shutil
@@ -15,9 +16,11 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from agent_service.broker.broker import Answered, Broker, Gate
+from agent_service.broker.broker import Answered, Broker
+from agent_service.broker.gate import MOST_CONNECTIONS, Gate
 from agent_service.broker.prices import Price, PriceTable
-from agent_service.broker.rules import Rules
+from agent_service.broker.requests import MOST_REQUESTS
+from agent_service.broker.rules import Refused, Rules
 from agent_service.broker.tokens import Grant
 from agent_service.credentials.keyring import Key, NoCredential
 from agent_service.testing import ScriptedMessages
@@ -32,14 +35,20 @@ class House:
     def __init__(self, folder: Path, model: ScriptedMessages) -> None:
         self.answered: list[Answered] = []
         self.credentials = {"p1": "k1"}
+        self.used_before: dict[str, float] = {}
         self.model = model
         self._folder = folder
+        self.rules = Rules(models=("claude-*",), max_tokens=1000)
         self.broker = Broker(
             self.choose,
-            Rules(models=("claude-*",), max_tokens=1000),
+            self.rules,
             PriceTable({"claude-*": Price(1, 10)}),
             self.answered.append,
+            self.spent,
         )
+
+    async def spent(self, conversation: str) -> float:
+        return self.used_before.get(conversation, 0.0)
 
     def choose(self, person: str) -> Key:
         if person not in self.credentials:
@@ -134,7 +143,7 @@ async def test_tokens_and_money_are_counted(house: House) -> None:
     assert second.tokens.output == first.tokens.output
     wanted = (first.tokens.input * 1 + first.tokens.output * 10) / 1e6
     assert first.cost_usd == pytest.approx(wanted)
-    assert gate.token.spent_usd == pytest.approx(first.cost_usd + second.cost_usd)
+    assert gate.token.spend.usd == pytest.approx(first.cost_usd + second.cost_usd)
 
 
 async def test_a_token_is_good_for_its_own_session_only(house: House) -> None:
@@ -252,6 +261,135 @@ async def test_who_hangs_up_stops_the_request(house: House) -> None:
         while not house.answered:  # what was said by then is accounted for
             await asyncio.sleep(0.02)
     assert house.answered[0].tokens.input > 0
+
+
+async def test_what_was_said_counts_however_early_somebody_hangs_up(house: House) -> None:
+    """The model's last numbers never came: the words that did are counted by their length. Whoever
+    waits for no word at all pays for what was read."""
+    gate = await house.open(grant())
+    body = prompt("slow 30 " + "x" * 2000 + " two three", stream=True)
+    connector = aiohttp.UnixConnector(str(gate.socket))
+    headers = {"x-api-key": gate.token.secret}
+    async with aiohttp.ClientSession(connector=connector) as http:
+        async with http.post("http://broker/v1/messages", json=body, headers=headers) as answer:
+            seen = b""
+            while b"x" * 1000 not in seen:
+                seen += await answer.content.readany()
+            answer.close()
+        async with asyncio.timeout(10):
+            while not house.answered:
+                await asyncio.sleep(0.02)
+        assert house.answered[0].tokens.output >= 500
+        asking = asyncio.create_task(house.ask(gate, prompt("hang\n" + "y" * 4000)))
+        async with asyncio.timeout(10):
+            while len(house.model.requests) < 2:
+                await asyncio.sleep(0.02)
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+            while len(house.answered) < 2:
+                await asyncio.sleep(0.02)
+    assert house.answered[1].tokens.input >= 1000
+
+
+async def test_a_late_answer_is_charged_to_who_asked(house: House) -> None:
+    """The next turn may have begun when the answer of the one before is over."""
+    gate = await house.open(grant())
+    asking = asyncio.create_task(house.ask(gate, prompt("slow 1 one two", stream=True)))
+    await asyncio.sleep(0.5)
+    house.credentials["p2"] = "k2"
+    gate.token.turn, gate.token.person, gate.token.credential = "t2", "p2", "k2"
+    await asking
+    (answered,) = house.answered
+    assert (answered.turn, answered.person, answered.credential) == ("t1", "p1", "k1")
+
+
+async def test_many_at_once_overshoot_a_budget_by_one_answer(house: House) -> None:
+    """However many are asked for together; and they are not refused while there is money left."""
+    gate = await house.open(grant(cap_usd=1e-4))
+    said = prompt("slow 0.3 one two three", stream=True)
+    statuses = [status for status, _, _ in await asyncio.gather(
+        *(house.ask(gate, said) for _ in range(8))
+    )]  # fmt: skip
+    costs = [answered.cost_usd for answered in house.answered]
+    assert sum(costs) >= 1e-4
+    assert sum(costs) - max(costs) < 1e-4
+    assert sorted(statuses) == [200] * len(costs) + [403] * (8 - len(costs))
+
+
+async def test_a_budget_is_the_conversations(house: House) -> None:
+    """A new session of it begins where the last one ended, after a restart of the service too;
+    other conversations have their own."""
+    first = await house.open(grant("s1", cap_usd=1e-9))
+    assert (await house.ask(first, prompt()))[0] == 200
+    await house.broker.shut(first)
+    again = await house.open(grant("s2", cap_usd=1e-9))
+    assert (await house.ask(again, prompt()))[0] == 403
+    house.used_before["c2"] = 5.0
+    stored = await house.open(Grant("s3", "c2", "w1", cap_usd=5.0))
+    assert (await house.ask(stored, prompt()))[0] == 403
+    other = await house.open(Grant("s4", "c3", "w1", cap_usd=5.0))
+    assert (await house.ask(other, prompt()))[0] == 200
+
+
+async def test_one_session_asks_so_much_at_once_and_no_more(house: House) -> None:
+    """One request more is told to come again; others' sessions notice nothing."""
+    gate, other = await house.open(grant()), await house.open(grant("s2"))
+    asking = [
+        asyncio.create_task(house.ask(gate, prompt("slow 5 one two", stream=True)))
+        for _ in range(MOST_REQUESTS)
+    ]
+    async with asyncio.timeout(10):
+        while len(house.model.requests) < MOST_REQUESTS:
+            await asyncio.sleep(0.02)
+    status, headers, body = await house.ask(gate, prompt())
+    assert (status, headers["retry-after"]) == (429, "1")
+    assert "x-should-retry" not in headers
+    assert b"too much at once" in body
+    assert (await house.ask(other, prompt()))[0] == 200
+    for task in asking:
+        task.cancel()
+    await asyncio.gather(*asking, return_exceptions=True)
+
+
+async def test_a_session_has_so_many_connections(house: House) -> None:
+    """One more is told and cut off; room that is made is used again."""
+    gate = await house.open(grant())
+    open_ = [await asyncio.open_unix_connection(str(gate.socket)) for _ in range(MOST_CONNECTIONS)]
+    await asyncio.sleep(0.1)
+    reader, writer = await asyncio.open_unix_connection(str(gate.socket))
+    assert b" 429 " in (await reader.read()).partition(b"\r\n")[0]
+    writer.close()
+    for _, each in open_:
+        each.close()
+    async with asyncio.timeout(5):
+        while (await house.ask(gate, prompt()))[0] != 200:
+            await asyncio.sleep(0.02)
+
+
+async def test_a_bomb_of_json_holds_nobody_up(house: House) -> None:
+    """What takes long to look into does not keep others' words from passing."""
+    gate = await house.open(grant())
+    bomb = b'{"model": "claude-x", "messages": [' + b"{}," * 3_000_000 + b"{}]}"
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    with contextlib.suppress(Refused):
+        house.rules.check(bomb)
+    inline = clock() - began
+    longest, last, going = 0.0, clock(), True
+
+    async def look() -> None:
+        nonlocal longest, last
+        while going:
+            await asyncio.sleep(0.01)
+            now = clock()
+            longest, last = max(longest, now - last), now
+
+    looking = asyncio.create_task(look())
+    status, _, _ = await house.ask(gate, bomb)
+    going = False
+    await looking
+    assert status == 400
+    assert longest < inline / 2, (longest, inline)
 
 
 async def test_a_closed_gate_is_gone(house: House) -> None:

@@ -14,10 +14,12 @@ import sqlalchemy as sa
 from structlog.testing import capture_logs
 
 from agent_service.contract.credentials import NewCredential
+from agent_service.contract.errors import NotFound, Unavailable
 from agent_service.credentials.keyring import NoCredential
 from agent_service.credentials.revoke import STEPS
 from agent_service.credentials.scope import Scope
 from agent_service.store import audit
+from agent_service.store import credentials as store
 from agent_service.store.database import StoreFull
 from tests.agent_service.credentials_house import House
 
@@ -187,6 +189,76 @@ async def test_a_full_disk_stops_all_the_same(
         assert process.returncode is not None
         assert house.held.tokens == {}
         assert house.keyring.key(made.id, "p1") is None
+
+
+async def test_a_broken_database_stops_all_the_same(tmp_path: Path) -> None:
+    """Whatever the database says, sessions end and keys rest; then the admin hears of it."""
+    async with House(tmp_path) as house:
+        made = await house.keyring.add(key("p1"), "admin")
+        process = await house.held.begin(made.id, "p1")
+        await house.database.tx(
+            lambda db: db.exec_driver_sql("ALTER TABLE revocation RENAME TO elsewhere")
+        )
+        with pytest.raises(Unavailable, match="stopped, but could not be stored") as refused:
+            await house.revoker.revoke(Scope("person", "p1"), "admin")
+        assert "before the service is started" in refused.value.remedy
+        assert process.returncode is not None
+        assert house.held.tokens == {}
+        assert not house.keyring.may_begin("p1")
+        assert house.keyring.may_begin("p2")
+        await house.database.tx(
+            lambda db: db.exec_driver_sql("ALTER TABLE elsewhere RENAME TO revocation")
+        )
+        view = await house.revoker.revoke(Scope("person", "p1"), "admin")
+        await house.revoker.lift(view.id, "admin")
+        assert house.keyring.may_begin("p1")
+
+
+async def test_a_key_that_cannot_be_read_again_is_not_used(tmp_path: Path) -> None:
+    """The row is stored and what is revoked cannot be read back: tokens are void, sessions end."""
+    async with House(tmp_path) as house:
+        made = await house.keyring.add(key("p1"), "admin")
+        process = await house.held.begin(made.id, "p1")
+        broken = "UPDATE credential SET created_at = 'x' WHERE id = 'default'"
+        trigger = f"CREATE TRIGGER t AFTER INSERT ON revocation BEGIN {broken}; END"
+        await house.database.tx(lambda db: db.exec_driver_sql(trigger))
+        with contextlib.suppress(Exception):
+            await house.revoker.revoke(Scope("person", "p1"), "admin")
+        assert process.returncode is not None
+        assert house.held.tokens == {}
+        assert not house.keyring.may_begin("p1")
+
+
+async def test_an_unknown_credential_bars_nothing(tmp_path: Path) -> None:
+    """It is not found, and everything goes on."""
+    async with House(tmp_path) as house:
+        with pytest.raises(NotFound):
+            await house.revoker.revoke(Scope("credential", "cr_none"), "admin")
+        assert house.keyring.may_begin("p1")
+
+
+async def test_a_dying_session_does_not_bring_a_sign_in_back(tmp_path: Path) -> None:
+    """What it writes after the sign-out is deleted as well."""
+    cli = tmp_path / "cli"
+    cli.write_text("#!/bin/sh\nexit 0\n")
+    cli.chmod(0o755)
+    async with House(tmp_path / "home", cli=cli) as house:
+        tokens = house.config("p1") / ".credentials.json"
+        tokens.parent.mkdir(parents=True)
+        tokens.write_text("{}")
+        await house.database.tx(store.add_sign_in, "cr_own", "p1", "subscription", "")
+        await house.keyring.reload()
+
+        async def last_words() -> None:
+            async with asyncio.timeout(10):
+                while tokens.exists():
+                    await asyncio.sleep(0.02)
+            tokens.write_text("{}")
+
+        house.held.last_words = last_words
+        await house.revoker.revoke(Scope("person", "p1"), "admin")
+        await house.signed_out()
+        assert not tokens.exists()
 
 
 async def test_no_secret_is_logged(tmp_path: Path) -> None:

@@ -116,7 +116,9 @@ async def test_what_is_not_listed_is_refused_unasked(net: Net, target: str) -> N
 
 @pytest.mark.parametrize(
     "address", ["127.0.0.1", "10.1.2.3", "169.254.169.254", "192.168.1.1", "::1", "fe80::1%eth0",
-                "::ffff:127.0.0.1", "64:ff9b::7f00:1", "100.64.0.1", "0.0.0.0", "fd00::1"],
+                "::ffff:127.0.0.1", "64:ff9b::7f00:1", "100.64.0.1", "0.0.0.0", "fd00::1",
+                "fec0::1", "192.88.99.1", "192.0.0.8", "192.0.0.9", "2002:808:808::1", "2001::1",
+                "64:ff9b:1::1", "100::1", "3fff::1", "5f00::1", "::7f00:1", "64:ff9b::c058:6301"],
 )  # fmt: skip
 async def test_a_listed_name_does_not_lead_inside(net: Net, address: str) -> None:
     """A name that resolves into the own network, or to the cloud's metadata, is refused."""
@@ -215,6 +217,25 @@ async def test_an_endless_head_is_cut_off(net: Net) -> None:
     writer.close()
 
 
+async def test_what_never_becomes_a_request_is_recorded(net: Net) -> None:
+    """One refused attempt each for a head that is cut off, endless, or takes for ever; who comes
+    and goes without a word has asked for nothing."""
+    path = net.proxy.path.with_name("hasty.sock")
+    network = Network(net.resolve, lambda _: True)
+    hasty = EgressProxy(path, AllowList, net.attempts.append, network, head_seconds=0.2)
+    await hasty.open()
+    for head, stays in ((b"", False), (b"CONN", False), (b"C" * 100_000, True), (b"CONN", True)):
+        reader, writer = await asyncio.open_unix_connection(str(path))
+        writer.write(head)
+        if not stays:
+            writer.write_eof()
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read() == b""
+        writer.close()
+    await hasty.close()
+    assert [a.reason for a in net.attempts] == ["no_connect"] * 3
+
+
 async def test_a_host_that_does_not_answer_is_told(net: Net) -> None:
     """A closed port and an unknown name are answered in words."""
     net.allow += ["good.example:1", "nowhere.example"]
@@ -269,6 +290,12 @@ def test_patterns_in_their_usual_form() -> None:
     ]
     assert listed.covers(normal("EXAMPLE.org."), 443)
     assert listed.covers(normal("a.bücher.example"), 443)
+
+
+@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "64:ff9b::808:808"])
+def test_the_internet_is_public(address: str) -> None:
+    """What is refused does not take the world with it."""
+    assert is_public(address)
 
 
 @given(st.ip_addresses())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +16,16 @@ import sqlalchemy as sa
 from structlog.testing import capture_logs
 from yarl import URL
 
+from agent_service.broker.broker import Answered
+from agent_service.broker.ledger import Ledger
+from agent_service.broker.meter import Tokens
 from agent_service.broker.tokens import Grant, SessionToken
 from agent_service.contract.egress import HOSTS_LIMIT
 from agent_service.egress.journal import BURST, Journal
 from agent_service.egress.proxy import Attempt
-from agent_service.store import audit
+from agent_service.store import audit, usage
 from agent_service.store.database import Database
-from tests.agent_service.agent import Caller, ScriptedAgent
+from tests.agent_service.agent import Caller, ScriptedAgent, Turn
 
 
 class Door:
@@ -147,6 +152,42 @@ async def test_who_may_change_a_list_says_for_whom(door: Door) -> None:
     assert (await door.call("PUT", "git.example", caller="admin", by="\u202e"))[0] == 400
 
 
+async def test_a_thread_is_not_flooded_with_questions_about_hosts(door: Door) -> None:
+    """A turn asks about three hosts at most and tells of the others; what was denied in a
+    conversation is not asked there again for a day, in another one it is."""
+    await door.agent.deciders("p1")
+    script = "\n".join(f"fetch https://h{number}.example/" for number in range(5))
+
+    async def whole(script: str, conversation: str = "c1") -> Turn:
+        turn = await door.agent.allow_all(script, conversation=conversation)
+        return Turn(turn.id, await door.agent.caller.events(turn.id))
+
+    turn = await whole(script)
+    asked = {d["shown"]: d for d in turn.asked if d["kind"] == "network"}
+    told = [e["host"] for e in turn.events if e["kind"] == "egress.refused"]
+    assert list(asked) == ["h0.example:443", "h1.example:443", "h2.example:443"]
+    assert told == ["h3.example", "h4.example"]
+    denied = asked["h0.example:443"]
+    status, _ = await door.agent.caller.call(
+        "POST",
+        f"/v1/turns/{turn.id}/decisions/{denied['id']}",
+        {"outcome": "deny", "decided_by": "p1"},
+    )
+    assert status == 200
+
+    async def asks(conversation: str) -> bool:
+        turn = await whole("fetch https://h0.example/", conversation)
+        assert turn.last["outcome"] == "completed"
+        return "h0.example:443" in [d["shown"] for d in turn.asked]
+
+    assert not await asks("c1")
+    assert await asks("c-other")
+    with contextlib.closing(sqlite3.connect(door.agent.home / "agent" / "agent.db")) as database:
+        database.execute("UPDATE decision SET resolved_at = resolved_at - 90000")
+        database.commit()
+    assert await asks("c1")
+
+
 async def test_a_list_has_an_end(door: Door) -> None:
     """A workspace of too many hosts is told what to do, and keeps those it has."""
     for number in range(HOSTS_LIMIT):
@@ -171,6 +212,7 @@ class Clock:
 
 TOKEN = SessionToken.mint(Grant("s1", "c1", "w1"))
 GOOD = Attempt("good.example", 443, allowed=True, address="203.0.113.1")
+ANSWERED = Answered(TOKEN.grant, "t1", "p1", "k1", "claude-x", Tokens(1, output=1), 0.5)
 BAD = Attempt("bad.example", 443, allowed=False, reason="not_listed")
 
 
@@ -294,6 +336,51 @@ async def test_a_full_disk_is_told_and_what_was_tried_is_kept(
     while page := await database.tx(audit.page, len(found)):
         found += page
     assert len(found) == tried
+
+
+@pytest.mark.parametrize("kind", ["journal", "ledger"])
+async def test_a_stop_writes_nothing_twice(database: Database, tmp_path: Path, kind: str) -> None:
+    """Also while the rows are just being written, and their transaction waits for its turn."""
+    journal, ledger = Journal(database), Ledger(database)
+    blocker = sqlite3.connect(tmp_path / "agent.db", isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    if kind == "journal":
+        journal.add(TOKEN, GOOD)
+    else:
+        ledger.add(ANSWERED)
+    await asyncio.sleep(0.3)
+    closing = asyncio.create_task((journal if kind == "journal" else ledger).close())
+    await asyncio.sleep(0.3)
+    blocker.execute("ROLLBACK")
+    blocker.close()
+    await closing
+    await asyncio.gather(journal.close(), ledger.close())
+    found = await entries(database), await database.tx(usage.lines, 0)
+    assert [sum(count for *_, count in found[0]), sum(line.answers for line in found[1])] == (
+        [1, 0] if kind == "journal" else [0, 1]
+    )
+
+
+async def test_a_database_that_fails_does_not_keep_the_service_from_stopping(
+    database: Database,
+) -> None:
+    """What could not be written is told, with its reason; closing goes on. What the ledger holds is
+    written once it can be."""
+    journal, ledger = Journal(database), Ledger(database)
+    for table in ("audit", "usage"):
+        await database.tx(lambda db, t=table: db.exec_driver_sql(f"ALTER TABLE {t} RENAME TO x{t}"))
+    with capture_logs() as logs:
+        journal.add(TOKEN, GOOD)
+        ledger.add(ANSWERED)
+        async with asyncio.timeout(10):
+            while {line["event"] for line in logs} < {"egress.unwritten", "usage.unwritten"}:
+                await asyncio.sleep(0.02)
+        await journal.close()
+        await database.tx(lambda db: db.exec_driver_sql("ALTER TABLE xusage RENAME TO usage"))
+        await ledger.close()
+    assert "egress.lost" in {line["event"] for line in logs}
+    assert [line.answers for line in await database.tx(usage.lines, 0)] == [1]
+    assert await database.tx(usage.spent, "c1") == 0.5
 
 
 async def test_what_is_left_is_written_at_the_end(database: Database) -> None:

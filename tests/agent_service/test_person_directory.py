@@ -34,6 +34,18 @@ def file(path: Path) -> None:
     path.write_text('{"hooks": {}}')
 
 
+def deep(path: Path) -> None:
+    path.mkdir()
+    handle = os.open(path, os.O_RDONLY)
+    for _ in range(1100):
+        os.mkdir("d", dir_fd=handle)
+        inner = os.open("d", os.O_RDONLY, dir_fd=handle)
+        os.close(handle)
+        handle = inner
+    os.close(handle)
+    path.chmod(0)
+
+
 PLANTED: list[Callable[[Path], None]] = [link, dangling, folder, file, os.mkfifo]
 
 
@@ -56,6 +68,17 @@ def test_whatever_was_planted_is_gone(tmp_path: Path, plant: Callable[[Path], No
     assert not own.exists() or json.loads(own.read_text()) == {}
     assert not {"plugins", "CLAUDE.md"} & {p.name for p in tmp_path.iterdir()}
     assert Path("/etc/hostname").read_bytes() == outside
+
+
+def test_folders_without_end_are_removed(tmp_path: Path) -> None:
+    """However deep it is and whatever its modes, nothing of it is left, beside it neither."""
+    config = tmp_path / "people" / "p1"
+    directory.ready(config)
+    for name in ("plugins", "CLAUDE.md"):
+        deep(config / name)
+    directory.ready(config)
+    assert {p.name for p in config.iterdir()} == {*directory.STEERING, *directory.SHARED}
+    assert list(config.parent.iterdir()) == [config]
 
 
 def test_it_is_made_ready_again_and_again(tmp_path: Path) -> None:

@@ -4,15 +4,16 @@ of the provider; the broker leads to another model, which must hear nothing of t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import shutil
 import tempfile
-import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import pytest_asyncio
 
@@ -352,8 +353,8 @@ async def test_an_account_of_the_console(shared: World) -> None:
     ],
 )
 async def test_revoked_while_a_turn_runs(alone: World, scope: str) -> None:
-    """Within a second the turn has ended and its processes are gone, warmed idle sessions too; the
-    person is signed out at the provider, and nothing is used again."""
+    """Once it is answered the turn has ended and its processes are gone, warmed idle sessions too;
+    the person is signed out at the provider, and nothing is used again."""
     credential = await alone.sign_in("p1")
     mine = {"own": True}
     turn_id = await alone.put("say begun then hang", **mine)
@@ -366,15 +367,14 @@ async def test_revoked_while_a_turn_runs(alone: World, scope: str) -> None:
             await asyncio.sleep(0.02)
     assert not alone.said(alone.model, "begun")
     subject = {"credential": credential, "person": "p1", "everything": ""}[scope]
-    began = time.monotonic()
     status, made = await alone.admin.call(
         "POST", "/v1/revocations", {"scope": scope, "subject": subject}
     )
     assert status == 200, made
-    assert time.monotonic() - began < 1
-    running = [p for p in session_processes(alone.home) if "auth" not in p.cmdline()]
-    boxes = {p.environ().get("CLAUDE_CODE_ENTRYPOINT") for p in running}
-    assert boxes <= {None}, running
+    for process in session_processes(alone.home):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            # What is left may be signing out.
+            assert "CLAUDE_CODE_ENTRYPOINT" not in process.environ(), process
     turn = Turn(turn_id, await alone.caller.events(turn_id))
     assert turn.last["reason"] == "revoked", turn.events
     async with asyncio.timeout(20):

@@ -14,7 +14,14 @@ from pydantic import ValidationError
 from agent_service.claude import options
 from agent_service.contract.turns import Mode
 from agent_service.policy.asks import why_it_asks
-from agent_service.policy.canonical import ABSENT, input_sha256, target_sha256
+from agent_service.policy.canonical import (
+    ABSENT,
+    LARGEST,
+    TOO_LARGE,
+    input_sha256,
+    same_target,
+    target_sha256,
+)
 from agent_service.policy.effective import Effective
 from agent_service.settings import AgentSettings
 
@@ -141,3 +148,18 @@ def test_no_tool_is_allowed_as_a_whole() -> None:
     """The options name no allowed tool: that would let it pass the gate's callback."""
     source = Path(options.__file__).read_text()
     assert "allowed_tools=" not in source.replace("disallowed_tools=", "")
+
+
+def test_a_huge_file_is_not_read_and_never_the_same(tmp_path: Path) -> None:
+    """Beyond what is hashed no two files are taken for one, not even the same."""
+    file = tmp_path / "big"
+    with file.open("wb") as big:
+        big.truncate(4 << 30)
+    call = {"file_path": str(file)}
+    assert target_sha256("Edit", call, tmp_path) == TOO_LARGE
+    assert not same_target(TOO_LARGE, TOO_LARGE)
+    with file.open("r+b") as big:
+        big.truncate(LARGEST)
+    shown = target_sha256("Edit", call, tmp_path)
+    assert same_target(shown, target_sha256("Edit", call, tmp_path))
+    assert not same_target(shown, ABSENT)

@@ -89,6 +89,32 @@ async def test_one_person_only(admin: Admin) -> None:
     await asyncio.wait_for(admin.end_of(other), 20)
 
 
+async def test_what_waited_for_an_answer_does_not_run_for_who_was_revoked(admin: Admin) -> None:
+    """A call that is allowed after its asker was revoked, or everything was, is not let go; once
+    that is lifted the conversation goes on."""
+    for scope, subject in (("person", "p1"), ("everything", "")):
+        turn = await admin.agent.turn(f"bash touch {scope}.txt", conversation=f"c-{scope}")
+        revoked = await admin.post("/v1/revocations", scope=scope, subject=subject, by="ann")
+        ended = await admin.agent.decided(turn, "allow")
+        assert ended.last["reason"] == "revoked"
+        assert not list(admin.agent.home.rglob(f"{scope}.txt"))
+        await admin.post(f"/v1/revocations/{revoked['id']}/lift", by="ann")
+        after = await admin.agent.turn("say hello", conversation=f"c-{scope}")
+        assert after.last["outcome"] == "completed"
+
+
+async def test_a_session_that_is_being_opened_is_not_missed(admin: Admin) -> None:
+    """Revoked and lifted while it started: its turn ends, and the next one works."""
+    turn_id = await admin.agent.put("say hello")
+    async with asyncio.timeout(20):
+        while not session_processes(admin.agent.home):
+            await asyncio.sleep(0.01)
+    revoked = await admin.post("/v1/revocations", scope="everything", by="ann")
+    await admin.post(f"/v1/revocations/{revoked['id']}/lift", by="ann")
+    assert (await admin.end_of(turn_id)).last["reason"] == "revoked"
+    assert (await admin.agent.turn("say hello")).last["outcome"] == "completed"
+
+
 async def test_a_revocation_outlives_a_restart(admin: Admin) -> None:
     """A service that starts anew knows what was revoked."""
     await admin.post("/v1/revocations", scope="everything", by="ann")

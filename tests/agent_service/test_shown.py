@@ -137,3 +137,12 @@ def test_the_key_never_leaves(before: str, key: str, after: str) -> None:
     item.text.encode()
     if key not in HIDDEN and not any("\ud800" <= c <= "\udfff" for c in key):
         assert key not in item.text or key in (before + HIDDEN + after)
+
+
+def test_keys_of_others_never_leave_either() -> None:
+    """Those that an admin stored are hidden too, also one that came after the session began; what
+    is too short to be a key is left alone."""
+    stored = ["ok"]
+    outward = Outward("session-token", also=lambda: stored)
+    stored.append("sk-ant-of-somebody")
+    assert outward.text("ok: session-token, sk-ant-of-somebody") == f"ok: {HIDDEN}, {HIDDEN}"

@@ -13,7 +13,10 @@ import pytest_asyncio
 from structlog.testing import capture_logs
 
 from agent_service.contract.errors import BadRequest, Conflict, Forbidden, NotFound, Unavailable
+from agent_service.credentials import directory
+from agent_service.credentials.boxed import BoxedCli
 from agent_service.credentials.scope import Scope
+from agent_service.egress.proxy import Network
 from agent_service.testing import ScriptedMessages
 from tests.agent_service.claude_account import BAD, CONSOLE, EMAIL, SLOW, ClaudeAccount
 from tests.agent_service.credentials_house import Door, House
@@ -227,6 +230,43 @@ async def test_a_status_of_another_form(tmp_path: Path) -> None:
         assert done.state == "failed"
         assert "does not know" in done.message
         assert house.keyring.sign_in_of("p1") is None
+
+
+async def test_only_pages_of_the_provider_are_handed_on(tmp_path: Path) -> None:
+    """Whoever makes the CLI print another address leads nobody there."""
+    cli = tmp_path / "cli"
+    cli.write_text(
+        "#!/bin/sh\nfor host in evil.example claude.ai.evil.example claude.ai@evil.example; do\n"
+        "echo see https://$host/x ; done\n"
+        "echo https://claude.com/y ; read code\n"
+    )
+    cli.chmod(0o755)
+    async with House(tmp_path, cli=cli) as house:
+        begun = await house.sign_ins.start("p1", "subscription", "admin")
+        assert begun.url == "https://claude.com/y"
+
+
+async def test_a_planted_setting_does_not_reach_a_boxed_sign_in(place: Path) -> None:
+    """What an agent writes there while the CLI runs, it does not see."""
+    cli, config = place / "cli", place / "people" / "p1"
+    cli.write_text('#!/bin/bash\nread _; cat "$CLAUDE_CONFIG_DIR"/*.json; echo end\n')
+    cli.chmod(0o755)
+    boxed = BoxedCli(place, place / "run", cli, Network(), lambda *_: None)
+    (place / "run").mkdir(mode=0o700)
+    directory.ready(config)
+    await boxed.open()
+    command = await boxed.command(config, ())
+    process = await asyncio.create_subprocess_exec(
+        *command.words,
+        env=dict(command.environment),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    for name in directory.STEERING:
+        (config / name).write_text("PLANTED")
+    out, _ = await process.communicate(b"\n")
+    await boxed.close()
+    assert out == b"end\n"
 
 
 async def test_it_is_off_unless_turned_on(tmp_path: Path) -> None:

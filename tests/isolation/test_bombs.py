@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
+import itertools
+import mmap
+import os
 import tempfile
 import time
 from collections.abc import AsyncIterator
@@ -12,8 +14,11 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from agent_service.sandbox.watchdog import disk_of
+from agent_service.sandbox.held import held_by, shared
+from agent_service.sandbox.limits import Limits
+from agent_service.sandbox.watchdog import Breach, Watchdog, disk_of
 from agent_service.testing import ScriptedMessages
+from agent_service.workspaces import trees
 from tests.agent_service.agent import make_home
 from tests.isolation.ordinary import OrdinaryAgent
 
@@ -41,10 +46,24 @@ ENDED = {
     'f.write(b"x" * (300 << 20)); time.sleep(60)\'',
     "disk": "head -c 400M /dev/zero > big; sleep 60",
     "disk-files": "for n in $(seq 200); do head -c 1M /dev/zero > file-$n; done; sleep 60",
+    "disk-deleted": 'python3 -c \'import os, time; f = open("gone", "wb"); os.unlink("gone")\n'
+    'for n in range(300): f.write(b"x" * (1 << 20))\ntime.sleep(60)\'',
+    "disk-mapped": 'python3 -c \'import mmap, os, time; f = open("gone", "w+b"); '
+    'os.unlink("gone")\nfor n in range(300): f.write(b"x" * (1 << 20))\n'
+    "f.flush(); x = mmap.mmap(f.fileno(), 300 << 20); os.close(f.fileno()); "
+    "os.closerange(3, 9); time.sleep(60)'",
+    "disk-closed": "mkdir d; head -c 300M /dev/zero > d/big; chmod 000 d; sleep 60",
+    "disk-deep": 'python3 -c \'import os, time\nfor n in range(1100): os.mkdir("d"); '
+    'os.chdir("d")\ntime.sleep(60)\'',
+    "shared-given-back": "python3 -c 'import mmap, time; x = mmap.mmap(-1, 800 << 20)\n"
+    "for m in range(0, 800 << 20, 8 << 20):\n"
+    " for n in range(m, m + (8 << 20), 4096): x[n] = 1\n"
+    " x.madvise(mmap.MADV_DONTNEED, m, 8 << 20)\ntime.sleep(60)'",
+    "hidden": "python3 -c 'import ctypes, time; ctypes.CDLL(None).prctl(4, 0); time.sleep(60)'",
     "disk-config": "head -c 150M /dev/zero > $CLAUDE_CONFIG_DIR/big; sleep 60",
 }
 """Name and command. Each ends its session with the reason `over_limit`."""
-QUICK = {"fork", "tmp", "disk"}
+QUICK = {"fork", "tmp", "disk", "disk-deleted"}
 HELD = {
     "one-file": ("ulimit -f; truncate -s 5G sparse; echo code $?", "code 1"),
     "shm": ("head -c 300M /dev/zero > /dev/shm/big; echo code $?; rm /dev/shm/big", "code 1"),
@@ -68,7 +87,7 @@ async def agent() -> AsyncIterator[OrdinaryAgent]:
         yield made
         await made.stop()
         await made.no_sessions()
-    shutil.rmtree(home, ignore_errors=True)
+    trees.remove(home.parent, home.name)  # some of it lies deeper than Python's own removal goes
 
 
 async def neighbour(agent: OrdinaryAgent) -> None:
@@ -129,6 +148,48 @@ def test_too_many_files_are_counted_no_further(place: Path) -> None:
     for number in range(300):
         (place / str(number)).mkdir()
         (place / str(number) / "x").touch()
-    size, entries = disk_of([place], 100)
-    assert entries > 100
-    assert size >= 0
+    found = disk_of([place], 100)
+    assert found.entries > 100
+    assert found.size >= 0
+
+
+def nested(place: Path, depth: int) -> None:
+    """Folders in each other, deeper than any path may be long."""
+    handle = os.open(place, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("d", dir_fd=handle)
+        inner = os.open("d", os.O_RDONLY, dir_fd=handle)
+        os.close(handle)
+        handle = inner
+    os.close(handle)
+
+
+@pytest.mark.asyncio
+async def test_folders_that_cannot_be_counted_are_too_much(place: Path) -> None:
+    """Endless nesting is no recursion: it is left out once, and then it is a breach."""
+    nested(place, 1100)
+    assert "deeper" in disk_of([place], 1000).left_out
+    clock = itertools.count(step=10)
+    dog = Watchdog(os.getpid(), (place,), Limits(memory=1 << 20), clock=lambda: next(clock))
+    with pytest.raises(Breach, match="cannot be counted"):
+        await asyncio.wait_for(dog.run(), 10)
+    trees.remove(place, "d")
+
+
+@pytest.mark.asyncio
+async def test_files_without_a_name_are_counted(place: Path) -> None:
+    """What is deleted and open takes room, and what shares memory has it once."""
+    with (place / "gone").open("w+b") as file:
+        (place / "gone").unlink()
+        file.write(b"x" * (3 << 20))
+        file.flush()
+        with mmap.mmap(-1, 5 << 20) as memory:
+            memory[0] = 1
+            device = frozenset({place.stat().st_dev})
+            found = held_by([os.getpid()], device, 1000)
+            maps = Path("/proc/self/maps").read_bytes()
+            assert shared([maps, maps]) >= 5 << 20
+            assert shared([maps, maps]) == shared([maps])
+    assert found.deleted >= 3 << 20
+    assert not found.hidden
+    assert held_by([os.getpid()], device, 1000).deleted < 3 << 20
