@@ -24,6 +24,10 @@ from agent_service.turns.log import TurnLog
 _STATES: dict[str, DecisionState] = {"allow": "allowed", "deny": "denied", "answer": "answered"}
 
 
+class _Changed(Exception):
+    """Somebody was quicker: look again."""
+
+
 class Answering:
     """One a service."""
 
@@ -47,24 +51,24 @@ class Answering:
 
             def change(
                 db: sa.Connection, known: StoredDecision = known, turn: StoredTurn = turn
-            ) -> bool:
+            ) -> None:
                 now, turn_now = self._look(db, log.turn_id, decision_id)
                 if now.approvals != known.approvals or turn_now.state != turn.state:
-                    return False  # somebody was quicker: look again
+                    raise _Changed
                 self._check(db, now, given)
                 if decisions.answer(db, now, given) == 0:
                     self._keep(db, now, given)
                     if known.kind != "network":
                         turns.move(db, log.turn_id, "queued", decision=decision_id)
-                return True
 
             try:
-                done = await log.commit(change, *shown)
+                await log.commit(change, *shown)
+                break
+            except _Changed:
+                continue
             except Forbidden as error:
                 await self._policies.refused(decision_id, given.decided_by, error.message)
                 raise
-            if done:
-                break
         view = await self._database.tx(decisions.view, decision_id)
         if known.kind == "network":
             await self._hosts.read_again(await self._database.tx(_workspace, known))

@@ -70,6 +70,7 @@ async def admin(agent: Agent, method: str, path: str, body: Any = None) -> tuple
 
 async def test_nobody_decides_by_default(shared: Agent) -> None:
     """A workspace for which nobody was named: every answer is refused, its asker's too."""
+    await shared.deciders(workspace="w-none")
     turn = await shared.turn("bash touch a.txt", conversation="c-none", workspace="w-none")
     status, said = await shared.decide(turn, "allow")
     assert status == 403
