@@ -149,10 +149,10 @@ class Agent:
 
     async def deciders(self, *people: str, workspace: str = "w1") -> None:
         """From now on the answers of these people count, and of nobody else."""
-        body = {"people": people, "by": "p1"}
-        assert (await self.caller.call("PUT", f"/v1/workspaces/{workspace}/deciders", body))[
-            0
-        ] == 200
+        self._told.add(workspace)
+        path, body = f"/v1/workspaces/{workspace}/deciders", {"people": people, "by": "p1"}
+        status, answer = await self.caller.call("PUT", path, body)
+        assert status == 200, answer
 
     async def stop(self) -> None:
         await self.caller.http.close()

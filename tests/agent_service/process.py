@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -94,7 +95,10 @@ class ProcessAgent(Agent):
 
 def claude_process(home: Path) -> psutil.Process:
     """The one CLI of this home, not what it started."""
-    ours = session_processes(home)
-    pids = {process.pid for process in ours}
-    (main,) = [process for process in ours if process.ppid() not in pids]
+    parents: dict[psutil.Process, int] = {}
+    for process in session_processes(home):
+        with contextlib.suppress(psutil.NoSuchProcess):  # a command of the agent's that just ended
+            parents[process] = process.ppid()
+    pids = {process.pid for process in parents}
+    (main,) = [process for process, parent in parents.items() if parent not in pids]
     return main

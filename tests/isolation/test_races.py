@@ -82,7 +82,7 @@ async def test_a_link_swapped_under_a_transfer(agent: OrdinaryAgent) -> None:
         await answer(agent, "PUT", f"{files}?path=folder/put.txt", b"put")
         await answer(agent, "DELETE", f"{files}?path=folder/admin.keys")
     (work / "stop").touch()
-    assert "swapped" in (await swapping).text
+    assert (await swapping).last["outcome"] == "completed"
     assert led_out == {"file", "folder/bridge.keys"}
     assert own == led_out
     assert {path.name: path.read_bytes() for path in keys.iterdir()} == before
@@ -94,7 +94,10 @@ async def test_a_crash_leaves_no_core(agent: OrdinaryAgent) -> None:
     its turn says so."""
     await agent.turn("my name is Wilhelmina", conversation="c-crash")
     for process in (*session_processes(agent.home), agent.process):
-        limits = Path(f"/proc/{process.pid}/limits").read_text().splitlines()
+        try:
+            limits = Path(f"/proc/{process.pid}/limits").read_text().splitlines()
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it just ended
         (core,) = [line.split() for line in limits if line.startswith("Max core file size")]
         assert core[4:6] == ["0", "0"], process
     turn_id = await agent.put("slow 30 " + "word " * 200, conversation="c-crash")
