@@ -75,7 +75,10 @@ class Answering:
             return view, False
         if given.scope != "once" or given.mode is not None:
             self._policies.newest += 1
-            await self._policies.changed(Change("conversation", known.conversation))
+            where = Change("conversation", known.conversation)
+            if given.scope == "workspace":
+                where = Change("workspace", await self._database.tx(_workspace, known))
+            await self._policies.changed(where)
         return view, not missing
 
     @staticmethod

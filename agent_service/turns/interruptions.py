@@ -48,6 +48,9 @@ class Interruptions:
     async def settle(self, log: TurnLog) -> Literal["queued", "waiting", "finished"]:
         """Settle a turn that ran when the service stopped. Afterwards the log is closed."""
         turn, decision = await self._database.tx(self._look, log.turn_id)
+        if turn.state == "waiting":  # it came that far
+            log.close()
+            return "waiting"
         if decision is not None and decision.state in ("allowed", "answered"):
             if not decision.released:
                 await self._database.tx(turns.move, turn.id, "queued", decision=decision.id)

@@ -123,4 +123,4 @@ async def test_agent_service_killed(town):
     assert end["choices"] == ["retry:1"]
     await town.posts.shows("c1", "next")
     assert [prompt for _, prompt in town.turns()] == ["say working then hang", "say next"]
-    assert all(post["final"] for post in town.posts.of("c1"))
+    await until(lambda: all(post["final"] for post in town.posts.of("c1")))
