@@ -26,13 +26,17 @@ async def rest_of(agent: ProcessAgent, turn: Turn) -> Turn:
     return Turn(turn.id, await agent.caller.events(turn.id, after=turn.numbers[-1]))
 
 
-async def killed_once(agent: ProcessAgent, outcome: str, seconds: float, number: int) -> str:
-    """A decision is answered and the service killed so long after; gives what was seen then."""
+async def killed_once(agent: ProcessAgent, outcome: str, seconds: float | None, number: int) -> str:
+    """A decision is answered and the service killed so long after, or as soon as the command has
+    begun; gives what was seen then."""
     file = agent.work / "once.txt"
     file.unlink(missing_ok=True)
     turn = await agent.turn(COMMAND, conversation=f"c{number}")
     taken = asyncio.create_task(agent.decide(turn, outcome))
-    await asyncio.sleep(seconds)
+    if seconds is None:
+        await until(lambda: lines(file))
+    else:
+        await asyncio.sleep(seconds)
     await agent.kill()
     answered = False
     with contextlib.suppress(aiohttp.ClientError, OSError):
@@ -80,7 +84,8 @@ async def storm(points: int, seed: int) -> list[str]:
         try:
             for number in range(points):
                 outcome = "deny" if number % 5 == 4 else "allow"
-                seconds = rng.choice([0.0, 0.01, rng.uniform(0, 0.6), rng.uniform(0.6, 2.5)])
+                at = [0.0, 0.01, rng.uniform(0, 0.6), rng.uniform(0.6, 2.5), None]
+                seconds = rng.choice(at[:-1] if outcome == "deny" else at)
                 seen.append(await killed_once(agent, outcome, seconds, number))
         finally:
             await agent.stop()
