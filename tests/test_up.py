@@ -65,7 +65,9 @@ def _seen(up: Deployment) -> list[psutil.Process]:
 
 
 @pytest.mark.parametrize("module", ["agent_service", "bridge"])
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.full)]
+)
 async def test_what_dies_is_started_again(
     up: Deployment, module: str, number: signal.Signals
 ) -> None:

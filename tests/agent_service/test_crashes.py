@@ -44,7 +44,9 @@ async def test_a_killed_cli_ends_its_turn_only(process: ProcessAgent) -> None:
     assert "Wilhelmina" in (await process.turn("what is my name")).text
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.full)]
+)
 async def test_a_service_that_ends_in_a_turn_finishes_it_as_interrupted(
     process: ProcessAgent, number: signal.Signals
 ) -> None:

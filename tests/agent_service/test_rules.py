@@ -262,9 +262,12 @@ OFFERED = [
      r"Bash(python3 -c 'print\(1\)')"),
     ("uv run python3 -V", "uv run python3 -V", "uv run python3 x", "Bash(uv run python3 -V)"),
 ]  # fmt: skip
+# One of each kind in every run: a subcommand, any words, the very command.
+QUICK = {OFFERED[0], OFFERED[1], OFFERED[5]}
+TIERED = [pytest.param(*o, marks=() if o in QUICK else pytest.mark.full) for o in OFFERED]
 
 
-@pytest.mark.parametrize(("command", "alike", "other", "rule"), OFFERED, ids=lambda value: value)
+@pytest.mark.parametrize(("command", "alike", "other", "rule"), TIERED, ids=lambda value: value)
 async def test_an_offered_rule_means_its_words(
     shared: Agent, command: str, alike: str, other: str, rule: str
 ) -> None:

@@ -333,6 +333,7 @@ async def test_a_grant_revoked_elsewhere_shows_in_a_test(
     assert house.keyring.view(credential).state == "in_doubt"
 
 
+@pytest.mark.full
 async def test_a_sign_out_that_hangs_delays_nothing(house: House, account: ClaudeAccount) -> None:
     """The revocation is over at once; what lies here is deleted, and that nobody confirmed the
     sign-out is said."""

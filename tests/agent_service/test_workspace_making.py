@@ -257,6 +257,7 @@ def test_a_removal_that_was_stopped_goes_on_at_the_next_start(root: Path) -> Non
     assert list((root / NAME).iterdir()) == []
 
 
+@pytest.mark.full
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_an_ordinary_user_removes_a_hostile_tree() -> None:
     """The same without root's rights, for which no mode is an obstacle."""
