@@ -1,6 +1,6 @@
 # One command an intent. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-full lint docs bench lock wheel-test clean
+.PHONY: help setup demo test test-full test-failed lint docs bench lock wheel-test clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -34,6 +34,9 @@ test: setup ## the tests, in under 8 minutes
 
 test-full: setup ## the tests with the issues' full counts
 	@$(BIN)/python -m pytest -m full -n 2 --dist loadfile
+
+test-failed: setup ## once more what failed in the last run, one test at a time
+	@$(BIN)/python -m pytest --last-failed --last-failed-no-failures none -n 0 -v
 
 lint: setup ## ruff and mypy --strict
 	@$(BIN)/ruff check .

@@ -11,7 +11,7 @@ from claude_agent_sdk import ClaudeAgentOptions, HookMatcher
 
 from agent_service.claude.gate import Gate
 from agent_service.contract.turns import Mode
-from agent_service.sandbox.launcher import Launch
+from agent_service.sandbox.launch import Launch
 from agent_service.turns.port import Opening
 
 DISALLOWED = ["SendMessage", "ListAgents", "CronCreate", "ScheduleWakeup", "Monitor", "Workflow"]

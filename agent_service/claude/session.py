@@ -26,7 +26,7 @@ from agent_service.claude.translate import Translator
 from agent_service.contract.events import EgressRefused, ToolFinished
 from agent_service.contract.turns import TurnRequest
 from agent_service.policy.effective import Effective
-from agent_service.sandbox.launcher import Launch
+from agent_service.sandbox.launch import Launch
 from agent_service.sandbox.watchdog import Breach, Watchdog
 from agent_service.turns.port import Deferred, Ended, Opening, SessionFailed, SessionItem
 
@@ -203,9 +203,14 @@ class ClaudeSession:
                 conversation=self._opening.conversation,
                 reason=self._outward.text(str(error))[:300],
             )
-        if self._broke_off is CRASHED and (overrun := self._launched.overrun()):
+        if self._broke_off is CRASHED and (overrun := self._overrun()):
             self._broke_off = _over(overrun)
         yield self._broke_off
+
+    def _overrun(self) -> str:
+        """What the session took too much of, where that may be why the CLI is gone."""
+        crowded = "" if self._watchdog is None else self._watchdog.crowded
+        return self._launched.overrun() or crowded
 
     def _refused(self, named: set[tuple[str, int]]) -> Iterator[EgressRefused]:
         for attempt in self._launched.take_refusals():

@@ -18,7 +18,8 @@ from agent_service.claude.outward import Outward
 from agent_service.claude.own import Doubt, OwnAccount
 from agent_service.claude.session import ClaudeSession
 from agent_service.policy.effective import Effective
-from agent_service.sandbox.launcher import Launch, Launcher
+from agent_service.sandbox.launch import Launch
+from agent_service.sandbox.launcher import Launcher
 from agent_service.turns.port import Ended, Opening, SessionFailed
 from agent_service.workspaces.directory import Workspaces
 

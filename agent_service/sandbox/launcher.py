@@ -12,18 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import psutil
-
 from agent_service.broker.broker import Broker
-from agent_service.broker.gate import Gate
 from agent_service.broker.tokens import Grant, SessionToken
 from agent_service.credentials import directory
 from agent_service.egress.exits import Exits
 from agent_service.egress.presets import SIGN_IN
-from agent_service.egress.proxy import Attempt, EgressProxy
 from agent_service.sandbox import launch
 from agent_service.sandbox.box import Box
 from agent_service.sandbox.cgroups import Cgroups, Group
+from agent_service.sandbox.launch import Launch
 from agent_service.sandbox.limits import Limits
 from agent_service.sandbox.watchdog import Watchdog
 from agent_service.turns.port import OwnSignIn
@@ -50,78 +47,6 @@ class House:
     """The ways to the hosts beyond the model."""
     groups: Cgroups | None = None
     """None where no control groups were handed to the service."""
-
-
-class Launch:
-    """One start of one session. `close` ends everything that belongs to it."""
-
-    def __init__(
-        self,
-        folder: Path,
-        script: Path,
-        environment: dict[str, str],
-        token: SessionToken,
-        gate: Gate | None,
-        broker: Broker,
-        exits: Exits,
-        proxy: EgressProxy | None,
-        mark: tuple[str, str],
-        group: Group | None = None,
-    ) -> None:
-        self.script = script
-        self.environment = environment
-        self.token = token
-        """Says for whom the session is. Where it runs on a sign-in, it opens nothing."""
-        self._gate = gate
-        self._folder = folder
-        self._broker = broker
-        self._exits = exits
-        self._proxy = proxy
-        self._mark = mark
-        self._group = group
-
-    @property
-    def pid(self) -> int | None:
-        """The process whose end is the end of the session; None before it was started."""
-        try:
-            return int((self._folder / "pid").read_text())
-        except (OSError, ValueError):
-            return None
-
-    def take_refusals(self) -> list[Attempt]:
-        """Connections that were refused by the lists since the last time, each host once."""
-        return [] if self._proxy is None else self._proxy.take_refusals()
-
-    def overrun(self) -> str:
-        """For the person, where the kernel ended the session for what it took; else empty."""
-        return "" if self._group is None else self._group.overrun()
-
-    def end(self) -> None:
-        """End every process of the session, and wait for it. Blocks for some milliseconds."""
-        self._end()
-        if self._group is not None:
-            self._group.end()
-
-    def _end(self) -> None:
-        pid = self.pid
-        if self._proxy is None or pid is None:
-            launch.end_marked(*self._mark)
-            return
-        # In a box, the end of its first process is the end of all, whatever they call themselves.
-        with contextlib.suppress(psutil.Error):
-            process = psutil.Process(pid)
-            if process.environ().get(self._mark[0]) == self._mark[1]:
-                process.kill()
-                psutil.wait_procs([process], timeout=2)
-
-    async def close(self) -> None:
-        """End what is left. Safe to repeat."""
-        await asyncio.to_thread(self.end)
-        if self._gate is not None:
-            await self._broker.shut(self._gate)
-        if self._proxy is not None:
-            await self._exits.shut(self._proxy)
-        await asyncio.to_thread(shutil.rmtree, self._folder, True)
 
 
 class Launcher:
@@ -280,6 +205,7 @@ class Launcher:
         self, launched: Launch, workspace: Workspace, sign_in: OwnSignIn | None = None
     ) -> Watchdog | None:
         """For a session that was started; None where it is gone already."""
+        launched.started()
         pid = launched.pid
         if pid is None:
             return None

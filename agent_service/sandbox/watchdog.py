@@ -174,11 +174,12 @@ class Watchdog:
     ) -> None:
         self.memory: int | None = None
         """Bytes at the last look; None before the first."""
+        self.crowded = ""
+        """For the person, where the last look found no room for more processes; else empty."""
         self._pid = pid
         self._folders = folders
         self._limits = limits
         self._clock = clock or asyncio.get_running_loop().time
-        self._crowded = False
         self._left_out = ""
         self._hidden: frozenset[int] = frozenset()
         self._again = False
@@ -201,10 +202,12 @@ class Watchdog:
         if taken.entries > limits.entries:
             raise Breach(f"It made more than {limits.entries:,} temporary files.")
         # A build may touch the limit for a moment; what stays there is a bomb.
-        crowded = taken.tasks > limits.processes - NEARLY
-        if crowded and self._crowded:
-            raise Breach(f"It started {taken.tasks:,} processes; {limits.processes:,} are allowed.")
-        self._crowded = crowded
+        crowded = ""
+        if taken.tasks > limits.processes - NEARLY:
+            crowded = f"It started {taken.tasks:,} processes; {limits.processes:,} are allowed."
+        if crowded and self.crowded:
+            raise Breach(crowded)
+        self.crowded = crowded
         free = self._free_space()
         due = self._again or self._clock() - self._looked_at >= DISK_SECONDS
         if due or self._free - free > HURRY:

@@ -63,6 +63,7 @@ ENDED = {
     "disk-config": "head -c 150M /dev/zero > $CLAUDE_CONFIG_DIR/big; sleep 60",
 }
 """Name and command. Each ends its session with the reason `over_limit`."""
+CROWDED = {"fork", "processes", "threads"}
 QUICK = {"fork", "tmp", "disk", "disk-deleted"}
 HELD = {
     "one-file": ("ulimit -f; truncate -s 5G sparse; echo code $?", "code 1"),
@@ -112,6 +113,11 @@ async def test_a_bomb_ends_its_own_session(agent: OrdinaryAgent, name: str) -> N
     bombing = asyncio.create_task(agent.decided(turn, "allow"))
     await neighbour(agent)
     turn = await bombing
+    if turn.last["kind"] == "turn.waiting":
+        # The CLI found no room for a process of its own, and was gone before anybody looked.
+        assert name in CROWDED
+        assert turn.decision["again"]
+        return
     assert (turn.last["outcome"], turn.last["reason"]) == ("failed", "over_limit"), turn.events
     assert "allowed" in turn.last["message"]
     assert turn.last["remedy"]
