@@ -25,6 +25,7 @@ from adapters.contract import (
 from agent_service.contract import errors
 from bridge.agent_client import AgentClient
 from bridge.conversations import commands, places
+from bridge.conversations.asked import Reply
 from bridge.engine.clicks import Clicks
 from bridge.engine.inbox import remember
 from bridge.engine.job import MESSAGE
@@ -99,7 +100,7 @@ class BridgeHost:
         return await self._lifecycle(inbound)
 
     async def _command(self, command: CommandIn) -> Receipt:
-        def fn(con: sa.Connection) -> commands.Reply | None:
+        def fn(con: sa.Connection) -> Reply | None:
             keys = [f"{command.address.platform}:command:{key}" for key in command.keys]
             if not remember(con, self._db, keys):
                 return None
