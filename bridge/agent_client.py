@@ -166,6 +166,14 @@ class AgentClient:
         """How a conversation stands. Raises `NotFound` before its first turn."""
         return await self._call("GET", f"/v1/conversations/{conversation}", None)
 
+    async def close_session(self, conversation: str) -> None:
+        """Close a conversation's idle session, and deny what waits in it. Harmless where there is
+        none."""
+        try:
+            await self._call("POST", f"/v1/conversations/{conversation}/close", {})
+        except errors.NotFound:
+            return
+
     async def set_deciders(self, workspace: str, people: tuple[str, ...], by: str) -> None:
         """From now on the answers of these people count there, and of nobody else."""
         body = {"people": people, "by": by}

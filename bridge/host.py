@@ -109,10 +109,10 @@ class BridgeHost:
         reply = await self._db.tx(fn)
         if reply is None:
             return Receipt("duplicate")
-        if reply.stopped is not None:
-            self._workers.stop_turn(reply.stopped)
-        if reply.taken_back is not None:
-            await self._workers.taken_back(reply.taken_back)
+        for stopped in reply.stopped:
+            self._workers.stop_turn(stopped)
+        for taken_back in reply.taken_back:
+            await self._workers.taken_back(taken_back)
         text = reply.text
         if reply.call is not None:
             try:

@@ -22,6 +22,7 @@ from bridge.engine.worker import Workers
 from bridge.host import BridgeHost
 from bridge.http_api import health
 from bridge.http_api.health import Part
+from bridge.people import claim
 from bridge.people.access import mint
 from bridge.people.deciders import Deciders
 from bridge.present.turn import TurnPresentation
@@ -38,6 +39,8 @@ DRAIN_SECONDS = 2.0
 ADAPTER_STOP_SECONDS = 1.5
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 """Between two starts of an adapter that ended, in seconds."""
+CLAIM_SECONDS = 60.0
+"""Between two looks whether a claim code is still needed."""
 REMEMBER_DAYS = 30
 """How long a delivery key is known. Platforms deliver again within hours, at most days."""
 
@@ -114,6 +117,7 @@ class Bridge:
         await asyncio.to_thread(migrate, self.settings.database_url)
         await self.db.open()
         try:
+            await self._renew_claim()
             await self._listen()
             await self._workers.start()
             await self._clicks.start()
@@ -123,6 +127,7 @@ class Bridge:
         self._tasks = [
             asyncio.create_task(self._feed.run(), name="feed"),
             asyncio.create_task(self._forget(), name="forget"),
+            asyncio.create_task(self._keep_claim(), name="claim"),
             *(
                 asyncio.create_task(self._serve(adapter), name=f"adapter {adapter.name}")
                 for adapter in self.adapters.values()
@@ -266,6 +271,30 @@ class Bridge:
             self._troubles.pop(adapter, None)
         else:
             self._troubles[adapter] = error
+
+    async def _renew_claim(self) -> bool:
+        """Whether somebody still has to claim the deployment; the code is in its file then."""
+        home = self.settings.home
+        before = await asyncio.to_thread(claim.read, home)
+        code = await self.db.tx(claim.renew, self.db, before)
+        if code != before:
+            try:
+                await asyncio.to_thread(claim.write, home, code)
+            except OSError as error:
+                log.error("claim code not written", file=str(claim.file_of(home)), error=str(error))
+        return bool(code)
+
+    async def _keep_claim(self) -> None:
+        """A code that can be used is in the file, as long as nobody runs the deployment."""
+        while True:
+            await asyncio.sleep(CLAIM_SECONDS)
+            try:
+                if not await self._renew_claim():
+                    return
+            except StoreFull as error:
+                log.error("claim code not renewed", error=str(error), remedy=error.remedy)
+            except Exception:
+                log.exception("claim code not renewed")
 
     async def _forget(self) -> None:
         """Once an hour: delivery keys and finished clicks that nobody will ask for again."""

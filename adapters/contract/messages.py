@@ -30,6 +30,8 @@ class Sender:
     host_owner: bool = False
     """The operating system proved that this peer runs as the owner of the deployment's home.
     Such a person is an operator. Only an adapter that asks the kernel may set it."""
+    groups: tuple[str, ...] = ()
+    """Ids of the user groups or roles that the platform says this account is in now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +99,17 @@ class ActionIn:
 
 @dataclass(frozen=True, slots=True)
 class CommandIn:
-    """`/bascule word rest` or `!word rest`, already taken apart. `name` is lower case."""
+    """`/bascule word rest` or `!word rest`, already taken apart. `name` is lower case.
+
+    `people` are the accounts that `rest` mentions, in order; their mentions may stand in it too.
+    """
 
     keys: tuple[str, ...]
     address: Address
     sender: Sender
     name: str
     rest: str = ""
+    people: tuple[Identity, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,5 @@
 """What the bridge adds to the `bascule` command: `up`, `demo`, `bridge`, `doctor`, `config`,
-`migrate`; its checks, its settings, its tables."""
+`claim`, `migrate`; its checks, its settings, its tables."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from bridge.commands import config, demo, doctor, tables, up
+from bridge.commands import claim, config, demo, doctor, tables, up
 from bridge.commands.checks import checks
 from bridge.commands.tables import migrate_bridge as migrate
 from bridge.settings import BridgeSettings as settings  # noqa: N813 - the group's own name
@@ -20,6 +20,7 @@ app.command("up")(up.up)
 app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)
 app.command("config")(config.config)
+app.command("claim")(claim.claim)
 app.command("migrate")(tables.migrate)
 
 

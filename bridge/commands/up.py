@@ -15,11 +15,16 @@ from bridge.commands import given
 from bridge.commands.house import StopSignals, programs
 from bridge.commands.tell import tell
 from bridge.home import HomeLock, HomeUnusable, prepare
+from bridge.people import claim
 from bridge.settings import BridgeSettings, SettingsInvalid
 from bridge.supervisor import StartFailed, Supervisor
 
 LOCK_SECONDS = 10.0
 """How long to wait for an earlier `up` of the same home that is still stopping."""
+UNCLAIMED = (
+    "Nobody runs this Bascule yet. `bascule claim` shows the code that makes you its operator from "
+    "any chat platform; `bascule chat` makes you one here.\n"
+)
 
 
 def up() -> None:
@@ -59,6 +64,8 @@ async def _up(settings: BridgeSettings) -> int:
             return 0
         if sys.stderr.isatty():
             typer.echo("\nBascule is up. Talk to it: bascule chat    Stop it: Ctrl-C\n", err=True)
+            if claim.read(settings.home):
+                typer.echo(UNCLAIMED, err=True)
         failed = asyncio.create_task(supervisor.wait())
         await asyncio.wait({stopping, failed}, return_when=asyncio.FIRST_COMPLETED)
         if failed.done():

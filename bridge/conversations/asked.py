@@ -8,20 +8,21 @@ from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 
-from adapters.contract import Address, Sender
-from bridge.conversations import governing
+from adapters.contract import Address, Identity, Sender
+from bridge.conversations import governing, sharing
+from bridge.people import access
 from bridge.people.access import Person
 from bridge.store.database import Database
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the sender reads. `stopped` is the message whose turn is to be stopped, `taken_back`
-    the one that had none yet."""
+    """What the sender reads. `stopped` are messages whose turns are to be stopped, `taken_back`
+    those that had none yet."""
 
     text: str
-    stopped: int | None = None
-    taken_back: int | None = None
+    stopped: tuple[int, ...] = ()
+    taken_back: tuple[int, ...] = ()
     call: governing.Call | None = None
     """It gives the text, instead."""
 
@@ -38,6 +39,29 @@ class Asked:
     address: Address
     rest: str
     stop: Callable[[sa.Connection, Database, Any], bool] = field(repr=False)
+    people: tuple[Identity, ...] = ()
+
+    @property
+    def words(self) -> list[str]:
+        return self.rest.split()
+
+    @property
+    def refusal(self) -> str:
+        """Why this conversation is none of theirs; empty where it is, or where there is none."""
+        if self.home is None or (self.home.owner is None and self.home.workspace is None):
+            return ""
+        return sharing.refusal(self.con, self.home, self.who)
+
+    def whom(self, word: str) -> Person | None:
+        """Somebody by a mention or their id; a removed person is nobody."""
+        for account in self.people:
+            if account.user and account.user in word:
+                return access.find(self.con, account)
+        found = access.by_id(self.con, word.strip("`"))
+        return None if found is None or found.role == "removed" else found
 
 
 Command: TypeAlias = Callable[[Asked], Reply]
+Commands: TypeAlias = dict[str, tuple[Command, str]]
+"""By name, each with what it does in words that fit on a phone."""
+NOBODY = "There is no such person here. Mention them, or give their id: `whoami` tells it."

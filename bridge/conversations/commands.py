@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy as sa
 
 from adapters.contract import CommandIn
-from bridge.conversations import governing, places
-from bridge.conversations.asked import Asked, Command, Reply
-from bridge.people import access
+from bridge.conversations import governing, places, share, sharing
+from bridge.conversations.asked import Asked, Command, Commands, Reply
+from bridge.people import access, admission, deciders
+from bridge.people import commands as people
+from bridge.people.access import shown
 from bridge.store.database import Database
 from bridge.store.schema import conversation, is_open, message
+
+_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/\[\]@-]{0,199}")
 
 
 def run(
@@ -23,21 +28,32 @@ def run(
     stop: Callable[[sa.Connection, Database, Any], bool],
 ) -> Reply:
     """Carry a command out and say what it did."""
-    who = access.meet(con, db, command.sender)
-    if refused := access.refusal(who):
+    if (opened := people.FOR_STRANGERS.get(command.name)) is not None:
+        told = opened(con, db, command)
+        if told is not None:
+            return Reply(told)
+    who, refused = admission.admit(con, db, command.sender, command.address)
+    if who is None or refused:
         return Reply(refused)
-    assert who is not None  # noqa: S101 - a stranger was refused
     found = COMMANDS.get(command.name)
-    if found is None:
-        near = difflib.get_close_matches(command.name, COMMANDS, 1, cutoff=0.5)
+    if found is None or (command.name in people.FOR_ADMINS and not who.is_admin):
+        known = [name for name in COMMANDS if who.is_admin or name not in people.FOR_ADMINS]
+        near = difflib.get_close_matches(command.name, known, 1, cutoff=0.5)
         hint = f"Did you mean `{near[0]}`?" if near else "`help` lists the commands."
-        return Reply(f"There is no command `{_quoted(command.name)}`. {hint}")
+        return Reply(f"There is no command `{shown(command.name)}`. {hint}")
     home = places.find(con, command.address)
-    return found[0](Asked(con, db, command.sender, who, home, command.address, command.rest, stop))
+    asked = Asked(
+        con, db, command.sender, who, home, command.address, command.rest, stop, command.people
+    )
+    return found[0](asked)
 
 
-def _help(_asked: Asked) -> Reply:
-    lines = [f"- `{name}`: {words}" for name, (_, words) in COMMANDS.items()]
+def _help(asked: Asked) -> Reply:
+    lines = [
+        f"- `{name}`: {words}"
+        for name, (_, words) in COMMANDS.items()
+        if asked.who.is_admin or name not in people.FOR_ADMINS
+    ]
     return Reply("Write what the agent should do, or one of:\n\n" + "\n".join(lines))
 
 
@@ -45,8 +61,10 @@ def _new(asked: Asked) -> Reply:
     home = asked.home
     if home is None:
         return Reply("Nothing was said here yet: this is a new conversation.")
-    if home.owner not in (None, asked.who.id):
-        return Reply(places.NOT_YOURS)
+    if refused := asked.refusal:
+        return Reply(refused)
+    if sharing.part_of(asked.con, home, asked.who) == "guest":
+        return Reply("Only the owner of this conversation can begin it anew.")
     asked.con.execute(
         conversation.update()
         .where(conversation.c.id == home.id)
@@ -60,10 +78,12 @@ def _stop(asked: Asked) -> Reply:
     home = asked.home
     if home is None or not home.pending:
         return Reply("Nothing is going on here; there is nothing to stop.")
-    if home.owner != asked.who.id:
-        return Reply(places.NOT_YOURS)
+    if refused := asked.refusal:
+        return Reply(refused)
     rows = _open_rows(asked.con, home)
     current = rows[0]
+    if not sharing.is_theirs(asked.con, home, asked.who, current.payload):
+        return Reply("Somebody else asked for what runs here: they, or the owner, can stop it.")
     asked.stop(asked.con, asked.db, current)
     what = {
         "queued": "Taken back before it started.",
@@ -71,20 +91,20 @@ def _stop(asked: Asked) -> Reply:
     }.get(current.status, "Stopping the turn.")
     told = f"{what} {_queued(len(rows) - 1)}".strip()
     if current.status == "queued":
-        return Reply(told, taken_back=current.id)
-    return Reply(told, stopped=current.id)
+        return Reply(told, taken_back=(current.id,))
+    return Reply(told, stopped=(current.id,))
 
 
 def _status(asked: Asked) -> Reply:
     home = asked.home
     if home is None:
         return Reply("Nothing was said here yet.")
-    if home.owner not in (None, asked.who.id):
-        return Reply(places.NOT_YOURS)
+    if refused := asked.refusal:
+        return Reply(refused)
     rows = _open_rows(asked.con, home)
     states = [row.status for row in rows]
     if "waiting" in states:
-        now = "The agent waits for your decision."
+        now = "The agent waits for a decision."
     elif "running" in states:
         now = "The agent is working."
     elif states:
@@ -95,25 +115,61 @@ def _status(asked: Asked) -> Reply:
     return Reply(f"{now} {_queued(states.count('queued'))}".strip())
 
 
-def _whoami(asked: Asked) -> Reply:
-    account = asked.sender.identity
+def _model(asked: Asked) -> Reply:
+    """`model`, `model NAME`, `model reset`."""
+    if refused := asked.refusal:
+        return Reply(refused)
+    home = asked.home or places.open_or_create(
+        asked.con,
+        asked.db,
+        asked.address,
+        owner=asked.who.id,
+        workspace=sharing.workspace_at(asked.con, asked.address),
+    )
+    if not asked.rest:
+        now = f"`{home.model}`" if home.model else "the deployment's own choice"
+        return Reply(f"The model here is {now}. `model NAME` chooses one, `model reset` undoes it.")
+    if asked.who.id not in deciders.of(asked.con, sharing.workspace_of(asked.con, home)):
+        return Reply(governing.NOT_A_DECIDER)
+    wanted = None if asked.rest == "reset" else asked.rest
+    if wanted is not None and not _MODEL.fullmatch(wanted):
+        return Reply("That is no name of a model. One looks like `claude-sonnet-4-5` or `opus`.")
+    asked.con.execute(
+        conversation.update().where(conversation.c.id == home.id).values(model=wanted)
+    )
+    if wanted is None:
+        return Reply("From the next message on the deployment chooses the model here.")
     return Reply(
-        f"You are {_quoted(asked.who.name)}, {asked.who.role}. "
-        f"This account: {account.platform}, `{_quoted(account.user)}`. "
+        f"From the next message on the model here is `{wanted}`. Whether it may be used, the "
+        "deployment decides; if not, the next answer says so."
+    )
+
+
+def _whoami(asked: Asked) -> Reply:
+    mine = asked.sender.identity
+    others = [each for each in access.accounts(asked.con, asked.who.id) if each != mine]
+    more = "".join(f" Also yours: {each.platform}, `{shown(each.user)}`." for each in others)
+    return Reply(
+        f"You are {shown(asked.who.name)}, {asked.who.role}. "
+        f"This account: {mine.platform}, `{shown(mine.user)}`.{more} "
         f"Your id: `{asked.who.id}`. Your workspace: `{asked.who.workspace}`."
     )
 
 
 def _governing(command: Callable[[governing.Here], str | governing.Call]) -> Command:
     def run_it(asked: Asked) -> Reply:
+        if refused := asked.refusal:
+            return Reply(refused)
         home = asked.home or places.open_or_create(
-            asked.con, asked.db, asked.address, owner=asked.who.id
+            asked.con,
+            asked.db,
+            asked.address,
+            owner=asked.who.id,
+            workspace=sharing.workspace_at(asked.con, asked.address),
         )
-        if home.owner not in (None, asked.who.id):
-            return Reply(places.NOT_YOURS)
-        words = asked.rest.split()
+        workspace = sharing.workspace_of(asked.con, home) or asked.who.workspace
         here = governing.Here(
-            asked.con, asked.db, asked.who, asked.who.workspace, home.agent_conversation, words
+            asked.con, asked.db, asked.who, workspace, home.agent_conversation, asked.words
         )
         told = command(here)
         return Reply("", call=told) if isinstance(told, governing.Call) else Reply(told)
@@ -125,7 +181,7 @@ def _open_rows(con: sa.Connection, home: Any) -> list[Any]:
     """What is not over yet: first the one that a worker has or had, then the queue in order."""
     c = message.c
     query = (
-        sa.select(c.id, c.status, c.turn_id, c.conversation)
+        sa.select(c.id, c.status, c.turn_id, c.conversation, c.payload)
         .where(c.conversation == home.id, is_open)
         .order_by(sa.case((c.status == "queued", 1), else_=0), c.order, c.id)
     )
@@ -138,18 +194,16 @@ def _queued(count: int) -> str:
     return f"{count} message{'s' if count > 1 else ''} behind it will be taken next."
 
 
-def _quoted(text: str) -> str:
-    """Somebody's text inside ours: it cannot end a code span or call anybody."""
-    return text[:80].replace("`", "'").replace("@", "@\u200b").replace("\n", " ")
-
-
-COMMANDS: dict[str, tuple[Command, str]] = {
+COMMANDS: Commands = {
     "help": (_help, "this list"),
     "new": (_new, "forget what was said; your files stay"),
     "stop": (_stop, "stop what is running now; what is queued stays queued"),
     "status": (_status, "what is going on here"),
     "mode": (_governing(governing.mode), "what it does unasked: `mode plan`, for example"),
+    "model": (_model, "which model answers here"),
     "rules": (_governing(governing.rules), "what is allowed, asked or denied by a rule"),
-    "deciders": (_governing(governing.people), "whose answers count in your workspace"),
+    "deciders": (_governing(governing.people), "whose answers count in this workspace"),
+    **share.COMMANDS,
     "whoami": (_whoami, "who Bascule takes you for"),
+    **people.COMMANDS,
 }

@@ -31,6 +31,8 @@ class Agent(Protocol):
 
     async def conversation(self, conversation: str) -> dict[str, Any]: ...
 
+    async def close_session(self, conversation: str) -> None: ...
+
 
 TellDeciders: TypeAlias = Callable[[str, str], Awaitable[None]]
 

@@ -13,10 +13,6 @@ from bridge.store.database import Database
 from bridge.store.schema import conversation, is_open, message
 
 TITLE_LENGTH = 80
-NOT_YOURS = (
-    "This conversation belongs to somebody else, and it is not shared. "
-    "Start one of your own: write to the bot directly, or in a new thread."
-)
 
 
 def at(address: Address) -> sa.ColumnElement[bool]:
@@ -64,11 +60,13 @@ def open_or_create(
     owner: str | None,
     title: str = "",
     arriving: int = 0,
+    workspace: str | None = None,
 ) -> Any:
     """The conversation's row, made if need be; `arriving` messages are added to its count.
 
     The row's lock gives messages of one address their order. A stranger owns nothing: the first
-    known person does. `idle` in the row says that nobody holds its lease.
+    known person does. `idle` in the row says that nobody holds its lease. A new one works in
+    `workspace`, or without it in its owner's.
     """
     values = {
         "id": mint("c"),
@@ -79,6 +77,7 @@ def open_or_create(
         "direct": address.direct,
         "title": _title(title),
         "owner": owner,
+        "workspace": workspace,
         "agent_conversation": mint("a"),
         "pending": arriving,
     }

@@ -10,21 +10,22 @@ import sqlalchemy as sa
 import structlog
 
 from adapters.contract import ActionIn, Adapter, MessageOut, PostRef
-from bridge.conversations import places
+from bridge.conversations import places, sharing
 from bridge.engine.deciding import NOT_VALID, Deciding
 from bridge.engine.delivery import Delivery, Report
 from bridge.engine.inbox import remember
 from bridge.engine.job import ACTION
 from bridge.engine.pending import home_of, queue, stop_message
 from bridge.engine.worker import Workers
-from bridge.people import access
+from bridge.people import admission
 from bridge.store.database import Database
 from bridge.store.errors import StoreFull
 from bridge.store.schema import click, message
 
 log = structlog.get_logger()
 
-NOT_YOURS = "Only the person this conversation belongs to can use this button."
+NOT_YOURS = "Only those who take part in this conversation can use this button."
+NOT_YOUR_TURN = "Only who asked, the owner of the conversation and those who decide there can."
 RETRIED = "This was asked again already."
 ALREADY_OVER = "This is over already; there is nothing to stop."
 
@@ -71,7 +72,6 @@ class Clicks:
         keys = [f"{action.address.platform}:action:{key}" for key in action.keys]
         if not remember(con, self._db, keys):
             return None
-        access.meet(con, self._db, action.sender)
         payload = ACTION.dump_python(action, mode="json")
         made: int = con.execute(
             click.insert()
@@ -115,18 +115,22 @@ class Clicks:
             return told
         return NOT_VALID
 
-    def _refused(self, con: sa.Connection, action: ActionIn, home: Any | None) -> str:
-        if home is None or places.address_of(home) != action.address:
+    def _refused(self, con: sa.Connection, action: ActionIn, row: Any | None) -> str:
+        """Why this person may not do anything about the message of `row`."""
+        home = row and home_of(con, row.conversation)
+        if row is None or home is None or places.address_of(home) != action.address:
             return NOT_VALID
-        who = access.find(con, action.sender.identity)
-        if refused := access.refusal(who):
+        who, refused = admission.admit(con, self._db, action.sender, action.address)
+        if who is None or refused:
             return refused
-        return "" if who is not None and who.id == home.owner else NOT_YOURS
+        if sharing.part_of(con, home, who) is None:
+            return NOT_YOURS
+        return "" if sharing.is_theirs(con, home, who, row.payload) else NOT_YOUR_TURN
 
     def _stop(self, con: sa.Connection, action: ActionIn, message_id: int) -> tuple[str, str]:
         """(what its presser is told, the status of what was stopped)."""
         row = con.execute(sa.select(message).where(message.c.id == message_id)).first()
-        if refused := self._refused(con, action, row and home_of(con, row.conversation)):
+        if refused := self._refused(con, action, row):
             return refused, ""
         if row is None or not stop_message(con, self._db, row):
             return ALREADY_OVER, ""
@@ -134,9 +138,9 @@ class Clicks:
 
     def _retry(self, con: sa.Connection, action: ActionIn, message_id: int) -> str:
         row = con.execute(sa.select(message).where(message.c.id == message_id)).first()
-        home = row and home_of(con, row.conversation)
-        if refused := self._refused(con, action, home):
+        if refused := self._refused(con, action, row):
             return refused
+        home = row and home_of(con, row.conversation)
         if row is None or home is None or row.status not in ("failed", "cancelled"):
             return NOT_VALID
         if row.retried_by is not None:

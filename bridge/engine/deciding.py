@@ -12,14 +12,14 @@ import structlog
 from adapters.contract import ActionIn, Adapter, PostRef
 from agent_service.contract import DecisionView, errors, events
 from bridge.agent_client import TRANSIENT, AgentClient, Patience
-from bridge.conversations import places
+from bridge.conversations import places, sharing
 from bridge.engine.answers import answer_of
 from bridge.engine.delivery import Delivery, Report
 from bridge.engine.job import MESSAGE
 from bridge.engine.pending import home_of, queue, stop_message
 from bridge.engine.problem import problem_with
 from bridge.engine.worker import Workers
-from bridge.people import access, deciders
+from bridge.people import access, admission, deciders
 from bridge.people.deciders import Deciders
 from bridge.present.decision import card, resolved
 from bridge.store.database import Database
@@ -29,7 +29,7 @@ log = structlog.get_logger()
 
 NOT_VALID = "This button is not valid any more."
 NOT_A_DECIDER = "Only the owner of this workspace, and people they or an admin named, decide here."
-NOT_YOUR_TURN = "Only the person this conversation belongs to can have it do something instead."
+NOT_YOUR_TURN = "Only those who take part in this conversation can have it do something instead."
 NOTHING_CHOSEN = "Nothing was chosen or written: press the button again and fill in one of the two."
 ONE_MORE = "Noted. One more person has to allow it."
 NOT_WAITING = "This was decided already; write it as a message instead."
@@ -126,10 +126,9 @@ class Deciding:
         asked = Asked(row.id, row.turn_id, row.message, workspace, row.shown)
         if places.address_of(home_of(con, row.conversation)) != action.address:
             return NOT_VALID, asked, ""
-        who = access.find(con, action.sender.identity)
-        if refused := access.refusal(who):
+        who, refused = admission.admit(con, self._db, action.sender, action.address)
+        if who is None or refused:
             return refused, asked, who.id if who else ""
-        assert who is not None  # noqa: S101 - a stranger was refused
         may = who.id in deciders.of(con, workspace)
         return "" if may else NOT_A_DECIDER, asked, who.id
 
@@ -178,7 +177,8 @@ class Deciding:
     def _instead(self, con: sa.Connection, action: ActionIn, asked: Asked, person: str) -> str:
         """The turn ends, its call is denied, and what was written comes next."""
         row = con.execute(sa.select(message).where(message.c.id == asked.message)).one()
-        if home_of(con, row.conversation).owner != person:
+        who = access.by_id(con, person)
+        if who is None or sharing.part_of(con, home_of(con, row.conversation), who) is None:
             return NOT_YOUR_TURN
         given = " ".join(text for _, texts in action.values for text in texts)
         before = MESSAGE.validate_python(row.payload)

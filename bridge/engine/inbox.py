@@ -7,17 +7,16 @@ each claim raises the fence, and every write that follows from a claim checks it
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 
 from adapters.contract import MessageIn, PostRef
-from agent_service.contract import Asker, Limits, QuotedText, TurnRequest
-from bridge.conversations import places
+from bridge.conversations import places, sharing
+from bridge.conversations.judging import Judged, judge
 from bridge.engine.job import MESSAGE, Job, Lease, LeaseLost
-from bridge.people import access
+from bridge.people import access, admission
 from bridge.store.database import Database
 from bridge.store.schema import conversation, is_open, is_ready, message, post, seen
 
@@ -39,19 +38,25 @@ class Inbox:
     ) -> tuple[bool, Job | None, bool]:
         """(new, job, behind): stored unless any of its keys was seen; with `claim`, taken at once
         if nobody handles the conversation; `behind` says that something is before it."""
-        sender = access.meet(con, self._db, said.sender)
         turn_id = access.mint("t")
         keys = [message_key(said, key) for key in said.keys]
         if not remember(con, self._db, keys, turn_id):
             return False, None, False
-        owner = sender.id if sender is not None and not access.refusal(sender) else None
+        admitted = admission.admit(con, self._db, said.sender, said.address)
+        workspace = sharing.workspace_at(con, said.address)
         row = places.open_or_create(
-            con, self._db, said.address, owner=owner, title=said.text, arriving=1
+            con,
+            self._db,
+            said.address,
+            owner=_owner(con, admitted, workspace),
+            title=said.text,
+            arriving=1,
+            workspace=workspace,
         )
         takes = claim and row.idle and row.pending == 1
-        agent, private, request = row.agent_conversation, False, None
+        judged = Judged(problem=problem)
         if takes:
-            problem, private, request = self._judged(said, row, agent, sender, problem)
+            judged = self._judged(con, said, row, row.agent_conversation, problem, admitted)
         made: int = con.execute(
             self._db.prepared(_store),
             {
@@ -60,18 +65,31 @@ class Inbox:
                 "payload": MESSAGE.dump_python(said, mode="json"),
                 "status": "running" if takes else "queued",
                 "turn_id": turn_id,
-                "agent_conversation": agent,
-                "request": request,
+                "agent_conversation": row.agent_conversation,
+                "request": judged.request,
                 "after_seq": 0,
                 "stop_asked": False,
-                "state": _state(problem, private),
+                "state": _state(judged),
             },
         ).scalar_one()
         if not takes:
             return True, None, row.pending > 1
         lease = Lease(row.id, self._claim(con, row.id))
         at = places.address_of(row)
-        return True, Job(lease, made, turn_id, at, said, request or {}, problem, private), False
+        request = judged.request or {}
+        job = Job(lease, made, turn_id, at, said, request, judged.problem, judged.private)
+        return True, job, False
+
+    def _judged(
+        self,
+        con: sa.Connection,
+        said: MessageIn,
+        home: Any,
+        agent: str,
+        problem: str,
+        admitted: tuple[access.Person | None, str] | None = None,
+    ) -> Judged:
+        return judge(con, self._db, said, home, agent, problem, self._seconds, admitted)
 
     def _claim(self, con: sa.Connection, conversation_id: str) -> int:
         fence: int = con.execute(
@@ -140,13 +158,12 @@ class Inbox:
     def _job(self, con: sa.Connection, lease: Lease, home: Any, row: Any) -> Job:
         said = MESSAGE.validate_python(row.payload)
         resumed = row.status != "queued"
-        problem, private, request = row.state.get("problem", ""), False, row.request
+        stored = row.state
+        judged = Judged(row.request, stored.get("problem", ""), bool(stored.get("private")))
         if not resumed:
-            sender, agent = access.find(con, said.sender.identity), row.agent_conversation
-            problem, private, request = self._judged(said, home, agent, sender, problem)
-            state = _state(problem, private)
-            running = {"it": row.id, "status": "running", "request": request, "state": state}
-            con.execute(_START, running)
+            judged = self._judged(con, said, home, row.agent_conversation, judged.problem)
+            running = {"status": "running", "request": judged.request, "state": _state(judged)}
+            con.execute(_START, {"it": row.id, **running})
         elif row.status == "waiting":
             con.execute(message.update().where(message.c.id == row.id).values(status="running"))
         return Job(
@@ -155,42 +172,14 @@ class Inbox:
             turn_id=row.turn_id,
             at=places.address_of(home),
             said=said,
-            request=request or {},
-            problem=problem,
-            private=private or bool(row.state.get("private")),
+            request=judged.request or {},
+            problem=judged.problem,
+            private=judged.private,
             resumed=resumed,
             after_seq=row.after_seq,
             stop_asked=row.stop_asked,
             posts=self._posts(con, row.id) if resumed else {},
         )
-
-    def _judged(
-        self, said: MessageIn, home: Any, agent: str, sender: access.Person | None, problem: str
-    ) -> tuple[str, bool, dict[str, Any] | None]:
-        """(why it cannot go to the agent, whether only the sender should read that, the request
-        where it can)."""
-        if refused := access.refusal(sender):
-            return refused, True, None
-        if sender and home.owner != sender.id:
-            return places.NOT_YOURS, True, None
-        # Nothing is shared yet: whoever got here is the owner, and alone in their own workspace.
-        own = sender is not None and home.owner == sender.id
-        request = self._request(said, agent, sender, own) if sender and not problem else None
-        return problem, False, request
-
-    def _request(
-        self, said: MessageIn, agent: str, asker: access.Person, own: bool
-    ) -> dict[str, Any]:
-        made = TurnRequest(
-            conversation=agent,
-            workspace=asker.workspace,
-            prompt=said.text,
-            asker=Asker(person=asker.id, name=said.sender.name),
-            quotes=tuple(QuotedText(q.author, q.text) for q in said.quotes),
-            limits=replace(Limits(), seconds=self._seconds),
-            own=own,
-        )
-        return asdict(made)
 
     def _posts(self, con: sa.Connection, message_id: int) -> dict[str, PostRef]:
         rows = con.execute(sa.select(post.c.key, post.c.ref).where(post.c.message == message_id))
@@ -307,8 +296,18 @@ _NEXT = (
 _START = message.update().where(message.c.id == sa.bindparam("it"))
 
 
-def _state(problem: str, private: bool) -> dict[str, Any]:
-    return {"problem": problem, "private": private} if problem else {}
+def _owner(
+    con: sa.Connection, admitted: tuple[access.Person | None, str], workspace: str | None
+) -> str | None:
+    """Whose a conversation is that is nobody's yet; in a channel's workspace a member's."""
+    who, refused = admitted
+    if who is None or refused:
+        return None
+    return who.id if workspace is None or sharing.is_member(con, workspace, who.id) else None
+
+
+def _state(judged: Judged) -> dict[str, Any]:
+    return {"problem": judged.problem, "private": judged.private} if judged.problem else {}
 
 
 def remember(con: sa.Connection, db: Database, keys: Sequence[str], turn_id: str = "") -> bool:

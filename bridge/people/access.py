@@ -1,4 +1,4 @@
-"""Who a sender is, and whether they are let in."""
+"""The people a deployment knows, and the accounts they have."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from typing import Literal
 
 import sqlalchemy as sa
 
-from adapters.contract import Identity, Sender
+from adapters.contract import Identity
 from bridge.store.database import Database
 from bridge.store.schema import identity, person
 
-Role = Literal["operator", "admin", "member", "blocked"]
+Role = Literal["operator", "admin", "member", "blocked", "removed"]
+Admitted = Literal["host", "claim", "person", "rule"]
+"""How somebody was let in: as owner of the machine, by the claim code, by an admin, by a rule."""
+ADMINS = ("operator", "admin")
+OUT = ("blocked", "removed")
+"""Roles of those who are not let in."""
 
-NOT_LET_IN = (
-    "You are not let in yet. Ask an operator of this Bascule to let you in; "
-    "until then nothing you write here reaches the agent."
-)
 BLOCKED = "An operator has blocked you here. Nothing you write reaches the agent."
 
 
@@ -29,6 +30,11 @@ class Person:
     name: str
     role: str
     workspace: str
+    admitted: str = "person"
+
+    @property
+    def is_admin(self) -> bool:
+        return self.role in ADMINS
 
 
 def mint(prefix: str) -> str:
@@ -36,8 +42,9 @@ def mint(prefix: str) -> str:
     return f"{prefix}_{secrets.token_hex(12)}"
 
 
+_COLUMNS = (person.c.id, person.c.name, person.c.role, person.c.workspace, person.c.admitted)
 _FIND = (
-    sa.select(person.c.id, person.c.name, person.c.role, person.c.workspace)
+    sa.select(*_COLUMNS)
     .join(identity, identity.c.person == person.c.id)
     .where(
         identity.c.platform == sa.bindparam("platform"),
@@ -54,37 +61,72 @@ def find(con: sa.Connection, who: Identity) -> Person | None:
     return Person(*row) if row else None
 
 
+def by_id(con: sa.Connection, person_id: str) -> Person | None:
+    """Also one who was removed."""
+    row = con.execute(sa.select(*_COLUMNS).where(person.c.id == person_id)).first()
+    return Person(*row) if row else None
+
+
 def name_of(con: sa.Connection, person_id: str) -> str:
     """A name for people to read; `somebody` for an unknown id."""
     return con.scalar(sa.select(person.c.name).where(person.c.id == person_id)) or "somebody"
 
 
-def meet(con: sa.Connection, db: Database, sender: Sender) -> Person | None:
-    """The person, or None for a stranger. The owner of the host becomes an operator at once."""
-    known = find(con, sender.identity)
-    if known is not None or not sender.host_owner:
-        return known
-    return add(con, db, sender.identity, sender.name, "operator")
+def accounts(con: sa.Connection, person_id: str) -> list[Identity]:
+    """A person's accounts, in a stable order."""
+    c = identity.c
+    rows = con.execute(
+        sa.select(c.platform, c.tenant, c.user)
+        .where(c.person == person_id)
+        .order_by(c.platform, c.tenant, c.user)
+    )
+    return [Identity(*row) for row in rows]
 
 
-def add(con: sa.Connection, db: Database, who: Identity, name: str, role: Role) -> Person:
+def add(
+    con: sa.Connection,
+    db: Database,
+    who: Identity,
+    name: str,
+    role: Role,
+    admitted: Admitted = "person",
+) -> Person:
     """Let an account in as a person of its own, with a workspace of its own."""
-    made = Person(mint("p"), name, role, mint("w"))
+    made = Person(mint("p"), name, role, mint("w"), admitted)
     con.execute(
         person.insert().values(
-            id=made.id, name=name, role=role, workspace=made.workspace, created_at=db.now
+            id=made.id,
+            name=name,
+            role=role,
+            workspace=made.workspace,
+            admitted=admitted,
+            created_at=db.now,
         )
     )
-    con.execute(
-        identity.insert().values(
-            platform=who.platform, tenant=who.tenant, user=who.user, person=made.id
-        )
-    )
+    give_account(con, who, made.id)
     return made
 
 
-def refusal(who: Person | None) -> str:
-    """What a sender is told who is not let in; empty for those who are."""
-    if who is None:
-        return NOT_LET_IN
-    return BLOCKED if who.role == "blocked" else ""
+def give_account(con: sa.Connection, who: Identity, person_id: str) -> None:
+    """The account, which nobody has, is this person's."""
+    con.execute(
+        identity.insert().values(
+            platform=who.platform, tenant=who.tenant, user=who.user, person=person_id
+        )
+    )
+
+
+def is_account(who: Identity) -> sa.ColumnElement[bool]:
+    """The condition that finds an account's row."""
+    c = identity.c
+    return sa.and_(c.platform == who.platform, c.tenant == who.tenant, c.user == who.user)
+
+
+def refusal(who: Person) -> str:
+    """What somebody known is told who is not let in; empty for those who are."""
+    return BLOCKED if who.role in OUT else ""
+
+
+def shown(text: str) -> str:
+    """Somebody's text inside ours: it cannot end a code span, call anybody, or add a line."""
+    return text[:80].replace("`", "'").replace("@", "@\u200b").replace("\n", " ")

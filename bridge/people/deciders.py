@@ -10,6 +10,7 @@ from typing import Protocol
 
 import sqlalchemy as sa
 
+from bridge.people.access import OUT
 from bridge.store.database import Database
 from bridge.store.schema import decider, person
 
@@ -21,15 +22,13 @@ class Told(Protocol):
 
 
 def of(con: sa.Connection, workspace: str) -> list[str]:
-    """The people, the owner first; nobody who is blocked."""
+    """The people, the owner first; nobody who is not let in any more."""
     mine = sa.select(person.c.id).where(person.c.workspace == workspace)
     named = sa.select(decider.c.person).where(decider.c.workspace == workspace)
     return list(
         con.scalars(
             sa.select(person.c.id)
-            .where(
-                sa.or_(person.c.id.in_(mine), person.c.id.in_(named)), person.c.role != "blocked"
-            )
+            .where(sa.or_(person.c.id.in_(mine), person.c.id.in_(named)), person.c.role.not_in(OUT))
             .order_by(person.c.workspace != workspace, person.c.id)
         )
     )

@@ -12,9 +12,12 @@ person = sa.Table(
     metadata,
     sa.Column("id", sa.Text, primary_key=True),
     sa.Column("name", sa.Text, nullable=False),
+    # operator, admin, member; blocked and removed ones are not let in
     sa.Column("role", sa.Text, nullable=False),
     sa.Column("workspace", sa.Text, nullable=False, unique=True),
     sa.Column("created_at", sa.Double, nullable=False),
+    # host, claim, person or rule: what let them in
+    sa.Column("admitted", sa.Text, nullable=False, server_default="person"),
 )
 
 identity = sa.Table(
@@ -24,6 +27,85 @@ identity = sa.Table(
     sa.Column("tenant", sa.Text, primary_key=True),
     sa.Column("user", sa.Text, primary_key=True),
     sa.Column("person", sa.Text, sa.ForeignKey("person.id"), nullable=False),
+)
+
+# Accounts that wrote and are not let in.
+stranger = sa.Table(
+    "stranger",
+    metadata,
+    sa.Column("platform", sa.Text, primary_key=True),
+    sa.Column("tenant", sa.Text, primary_key=True),
+    sa.Column("user", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("code", sa.Text, nullable=False, unique=True),
+    sa.Column("expires_at", sa.Double, nullable=False),
+)
+
+# Codes by which the first operator claims the deployment, hashed.
+claim = sa.Table(
+    "claim",
+    metadata,
+    sa.Column("code", sa.Text, primary_key=True),
+    sa.Column("expires_at", sa.Double, nullable=False),
+)
+
+# Codes, hashed, by which a second account becomes a person's; the account once it agreed.
+link = sa.Table(
+    "link",
+    metadata,
+    sa.Column("code", sa.Text, primary_key=True),
+    sa.Column("person", sa.Text, sa.ForeignKey("person.id"), nullable=False),
+    sa.Column("expires_at", sa.Double, nullable=False),
+    sa.Column("platform", sa.Text),
+    sa.Column("tenant", sa.Text),
+    sa.Column("user", sa.Text),
+    sa.Column("name", sa.Text),
+)
+
+wrong_code = sa.Table(
+    "wrong_code",
+    metadata,
+    sa.Column("id", Id, primary_key=True, autoincrement=True),
+    sa.Column("account", sa.Text, nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
+)
+sa.Index("wrong_code_at", wrong_code.c.at)
+
+# Whom the deployment lets in without anybody's word.
+access_rule = sa.Table(
+    "access_rule",
+    metadata,
+    sa.Column("id", Id, primary_key=True, autoincrement=True),
+    sa.Column("platform", sa.Text, nullable=False),
+    sa.Column("tenant", sa.Text, nullable=False),
+    # team, channel, group
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("value", sa.Text, nullable=False),
+    sa.Column("added_by", sa.Text, nullable=False),
+    sa.Column("added_at", sa.Double, nullable=False),
+    sa.UniqueConstraint("platform", "tenant", "kind", "value"),
+)
+
+# Channels whose conversations work in a workspace of their own, and who may take part there.
+channel_workspace = sa.Table(
+    "channel_workspace",
+    metadata,
+    sa.Column("platform", sa.Text, primary_key=True),
+    sa.Column("tenant", sa.Text, primary_key=True),
+    sa.Column("channel", sa.Text, primary_key=True),
+    sa.Column("workspace", sa.Text, nullable=False),
+    sa.Column("bound_by", sa.Text, nullable=False),
+    sa.Column("bound_at", sa.Double, nullable=False),
+)
+sa.Index("channel_workspace_workspace", channel_workspace.c.workspace)
+
+channel_member = sa.Table(
+    "channel_member",
+    metadata,
+    sa.Column("workspace", sa.Text, primary_key=True),
+    sa.Column("person", sa.Text, sa.ForeignKey("person.id"), primary_key=True),
+    sa.Column("added_by", sa.Text, nullable=False),
+    sa.Column("added_at", sa.Double, nullable=False),
 )
 
 # Whose answers count in a workspace besides its owner's.
@@ -47,6 +129,10 @@ conversation = sa.Table(
     sa.Column("direct", sa.Boolean, nullable=False),
     sa.Column("title", sa.Text, nullable=False),
     sa.Column("owner", sa.Text, sa.ForeignKey("person.id")),
+    # Where it works, if that is not its owner's workspace.
+    sa.Column("workspace", sa.Text),
+    # The model it asked for, if any.
+    sa.Column("model", sa.Text),
     # What the agent service knows this conversation as; `new` mints another.
     sa.Column("agent_conversation", sa.Text, nullable=False),
     sa.Column("last_active", sa.Double, nullable=False),
@@ -74,6 +160,15 @@ sa.Index(
     postgresql_where=_leased,
 )
 sa.Index("conversation_owner", conversation.c.owner, conversation.c.last_active)
+
+guest = sa.Table(
+    "guest",
+    metadata,
+    sa.Column("conversation", sa.Text, sa.ForeignKey("conversation.id"), primary_key=True),
+    sa.Column("person", sa.Text, sa.ForeignKey("person.id"), primary_key=True),
+    sa.Column("added_by", sa.Text, nullable=False),
+    sa.Column("added_at", sa.Double, nullable=False),
+)
 
 message = sa.Table(
     "message",

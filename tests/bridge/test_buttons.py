@@ -150,7 +150,7 @@ async def test_messages_wait_behind_a_decision(up):
     await up.say("say elsewhere", "c2")
     await up.sees("elsewhere", "c2")
     assert "say after" not in up.prompts()
-    assert "waits for your decision" in await up.command("status")
+    assert "waits for a decision" in await up.command("status")
     await up.click(allow)
     await up.sees("after")
 
