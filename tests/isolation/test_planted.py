@@ -22,6 +22,7 @@ from agent_service.claude.options import bundled_cli
 from agent_service.testing import ScriptedMessages
 from tests.agent_service.agent import make_home
 from tests.isolation.ordinary import OrdinaryAgent, before, give
+from tests.isolation.searching import SEARCH
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,9 @@ WORDS = [
     Plant("command-author", "A project's command as the name of a quoted message's author."),
     Plant("command-asker", "A project's command as the name of who asks."),
 ]
-NAMES = [plant.name for plant in WORDS if plant.name.startswith("at-") and plant.name != "at-config"]
+NAMES = [
+    plant.name for plant in WORDS if plant.name.startswith("at-") and plant.name != "at-config"
+]
 COMMANDS = ["command-quote", "command-author", "command-asker"]
 """Each is a command of its own, which says its name."""
 GIT = ["fsmonitor", "filter", "textconv"]
@@ -165,8 +168,8 @@ class Ground:
 SCRIPTS = ["run touch mark-hook-allow", "run touch mark-allowed", "/planted", "/planted-skill"]
 NAIVE = [
     "say hi @at-file.txt",
-    "say Eve wrote: @at-quote.txt then say @at-author.txt wrote: hi then say @at-asker.txt asks "
-    "then say there is notes @at-name.txt then say I sent you @at-upload.txt",
+    "say Eve wrote: @at-quote.txt and @at-author.txt wrote: hi and @at-asker.txt asks",
+    "say there is notes @at-name.txt and I sent you @at-upload.txt",
     "/command-quote",
     "/command-author wrote: hi",
     "/command-asker asks: hi",
@@ -330,6 +333,16 @@ async def test_a_rewritten_transcript_releases_nothing(agent: OrdinaryAgent) -> 
     assert not (agent.work / "mark-rewritten").exists()
     assert not (agent.work / "mark-shown").exists()
     assert "release.changed" in agent.log.read_text()
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_agents_are_offered_no_search_tools(agent: OrdinaryAgent) -> None:
+    """They search by Bash, and so do the table's probes; Glob and Grep, which this CLI offers where
+    it is told to, are tried in `test_search_tools.py`."""
+    turn = await agent.turn("show tools", conversation="c-tools")
+    offered = turn.text.replace("-", "").split()
+    assert "Bash" in offered
+    assert not set(SEARCH) & set(offered)
 
 
 @pytest.mark.asyncio(loop_scope="module")

@@ -21,7 +21,7 @@ import psutil
 from agent_service.claude.options import bundled_cli
 from agent_service.testing import ScriptedMessages
 from tests.agent_service.agent import Turn, make_home
-from tests.isolation.files import FILES, LATER, LEAVE, TOOLS
+from tests.isolation.files import FILES, LATER, LEAVE, NEIGHBOUR, TOOLS
 from tests.isolation.kernel import KERNEL, PROCESSES
 from tests.isolation.model import MODEL
 from tests.isolation.network import NETWORK
@@ -29,7 +29,7 @@ from tests.isolation.ordinary import IS_ROOT, REPOSITORY, OrdinaryAgent, before,
 from tests.isolation.probe import Asked, Changed, Leak, Probe
 
 TABLES = [FILES, PROCESSES, KERNEL, NETWORK, MODEL]
-PROBES = [*(probe for table in TABLES for probe in table), *TOOLS, *LATER]
+PROBES = [*(probe for table in TABLES for probe in table), *TOOLS, *NEIGHBOUR, *LATER]
 REACH = Path(__file__).parent / "reach.sh"
 CONFIRMED = "Everything of it stays here."
 
@@ -154,6 +154,8 @@ class World:
         self._variables()
         self._watch()
         await self._batch("leave", [Probe("leave", "Leaves things for later.", LEAVE)])
+        near = self.other if self.sandboxed else self.work.parent
+        await self._batch("neighbour", NEIGHBOUR, "c-neighbour", near, person="p2")
         for number, table in enumerate(TABLES):
             await self._batch(f"table-{number}", table)
         await self._tools()
@@ -225,9 +227,20 @@ class World:
     def _watch(self) -> None:
         self._before = self._changed()
 
-    async def _batch(self, name: str, table: Iterable[Probe], conversation: str = "c1") -> None:
-        probes = self.work / "probes"
-        run = [f"cd {shlex.quote(str(self.work))}"]
+    async def _batch(
+        self,
+        name: str,
+        table: Iterable[Probe],
+        conversation: str = "c1",
+        workspace: Path | None = None,
+        person: str = "p1",
+    ) -> None:
+        """Try some probes in one command: in `w1`, if no other workspace is given."""
+        base = workspace or self.work.parent
+        work = base / "work"
+        self._write_reach(work)
+        probes = work / "probes"
+        run = [f"cd {shlex.quote(str(work))}"]
         for probe in table:
             script = probes / f"{probe.name}.sh"
             script.write_text(f". ./reach.sh\nMARK={probe.name}\n{probe.script}\n")
@@ -236,11 +249,16 @@ class World:
                 "</dev/null"
             )
         (probes / f"{name}.run").write_text("\n".join([*run, f"echo {CONFIRMED}"]))
-        give(self.work)
+        give(work)
         if IS_ROOT:
             os.chown(self.work / "suid-cat", 0, 0)
             (self.work / "suid-cat").chmod(0o4755)
-        turn = await self._turn(f"run bash probes/{name}.run", conversation=conversation)
+        turn = await self._turn(
+            f"run bash probes/{name}.run",
+            conversation=conversation,
+            workspace=base.name,
+            asker={"person": person, "name": person},
+        )
         assert CONFIRMED in turn.text, (turn.events, self._log())
         for probe in table:
             found = (probes / f"{probe.name}.out").read_bytes()
