@@ -20,18 +20,40 @@ import psutil
 
 from agent_service.claude.options import bundled_cli
 from agent_service.testing import ScriptedMessages
-from tests.agent_service.agent import Turn, make_home
+from tests.agent_service.agent import Caller, Turn, make_home
+from tests.isolation import traces
 from tests.isolation.files import FILES, LATER, LEAVE, NEIGHBOUR, TOOLS
 from tests.isolation.kernel import KERNEL, PROCESSES
 from tests.isolation.model import MODEL
 from tests.isolation.network import NETWORK
 from tests.isolation.ordinary import IS_ROOT, REPOSITORY, OrdinaryAgent, before, give
 from tests.isolation.probe import Asked, Changed, Leak, Probe
+from tests.isolation.traces import Kept
 
 TABLES = [FILES, PROCESSES, KERNEL, NETWORK, MODEL]
 PROBES = [*(probe for table in TABLES for probe in table), *TOOLS, *NEIGHBOUR, *LATER]
 REACH = Path(__file__).parent / "reach.sh"
 CONFIRMED = "Everything of it stays here."
+KEPT = (
+    Kept("*/secrets/bridge.keys", frozenset({"signing key"}), "The service reads them there."),
+    Kept("*/secrets/encryption.keys", frozenset({"encryption key"}), "The same."),
+    Kept("*/.env", frozenset({"model's key"}), "An operator puts it there."),
+    Kept("*/.netrc", frozenset({"home"}), "It is the user's that runs the service."),
+    Kept("*/people/other/.credentials.json", frozenset({"other's own sign-in"}),
+         "The CLI keeps a sign-in there."),
+    Kept("*/workspaces/other/*", frozenset({
+        "other's file", "other's notebook", "other's movable", "other's transcript",
+        "other's sign-in", "other's prompt"}), "They are that person's own files."),
+    Kept("*/agent/agent.db*", frozenset({"other's prompt"}), "Turns that may have to be run again "
+         "after a crash."),
+    Kept("events", frozenset({"other's prompt"}), "That person is told their own."),
+    Kept("*/work/reach.sh", frozenset({"abstract name", "another session's token", "an old token"}),
+         "What the probes have to try."),
+    Kept("*/work/probes/key-environment.out", frozenset({"another session's token", "an old token"}),
+         "The probe shows its environment, which holds what it was to try."),
+    Kept("*/work/token.txt", frozenset({"another session's token", "an old token"}), "A probe put "
+         "it there: every agent can read its own."),
+)  # fmt: skip
 
 
 def address() -> str:
@@ -56,7 +78,7 @@ class World:
             name: f"canary-{name.replace(' ', '-')}-{secrets.token_hex(8)}"
             for name in {
                 *(p.shows.secret for p in PROBES if isinstance(p.shows, Leak)),
-                "model's key", "environment", "signing key", "key",
+                "model's key", "environment", "signing key", "key", "encryption key", "stored key",
             }
         }  # fmt: skip
         # A shape that the memory probe knows, and no quote in a header.
@@ -87,6 +109,9 @@ class World:
         (self.home / "secrets" / "bridge.keys").write_text(
             f"{secrets.token_hex(32)}\n{put['signing key']}-{secrets.token_hex(16)}\n"
         )
+        sealing = self.home / "secrets" / "encryption.keys"
+        sealing.write_text(f"{put['encryption key']}-{secrets.token_hex(16)}\n")
+        sealing.chmod(0o600)
         (self.home / ".netrc").write_text(put["home"])
         key = put["model's key"]
         (self.home / ".env").write_text(f"AGENT_API_KEY={key}\n")
@@ -133,6 +158,11 @@ class World:
         )
         self.work = self.agent.work
         await self.agent.start()
+        admin = Caller(self.home, "admin")
+        body = {"kind": "api_key", "secret": self.secrets["stored key"], "person": "p9"}
+        status, answer = await admin.call("POST", "/v1/credentials", body)
+        await admin.http.close()
+        assert status == 200, answer
 
     async def stop(self) -> None:
         await self.agent.stop()
@@ -294,18 +324,9 @@ class World:
         marked = (request.body or {}).get("metadata") or {}
         return marked.get("user_id") == probe.name or f"mark={probe.name}" in request.path
 
-    def kept(self) -> dict[str, str]:
-        """What the service and its sessions wrote, as text, by what it is: where no secret of the
-        service's may stand."""
-        work = self.work.parent
-        folders = [self.home / "agent", self.home / "run", work / "config", work / "work"]
-        files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
-        found = {
-            str(path.relative_to(self.home)): path.read_bytes().decode("utf-8", "replace")
-            for path in (self.agent.log, *files)
-            if not path.is_symlink()
-        }
-        return {**found, "events": json.dumps(self.events)}
+    def texts(self) -> dict[str, bytes]:
+        """All that the service and its sessions wrote, and every event, by where it stands."""
+        return {**traces.files([self.home]), "events": json.dumps(self.events).encode()}
 
     def leaked(self, text: str) -> list[str]:
         """The names of the secrets that stand in a text."""
