@@ -117,6 +117,7 @@ async def test_a_bomb_ends_its_own_session(agent: OrdinaryAgent, name: str) -> N
     bombing = asyncio.create_task(timed(agent.decided(turn, "allow")))
     await neighbour(agent)
     turn, took = await bombing
+    print(f"bomb {name}: {took:.1f} s from being let go to the end of its turn")
     if turn.last["kind"] == "turn.waiting":
         # The CLI found no room for a process of its own, and was gone before anybody looked.
         assert name in CROWDED
@@ -125,7 +126,6 @@ async def test_a_bomb_ends_its_own_session(agent: OrdinaryAgent, name: str) -> N
     assert (turn.last["outcome"], turn.last["reason"]) == ("failed", "over_limit"), turn.events
     assert "allowed" in turn.last["message"]
     assert turn.last["remedy"]
-    print(f"bomb {name}: {took:.1f} s from being let go to the end of its turn")
     assert took < PATIENCE
     assert (await agent.caller.call("GET", "/readyz"))[0] == 200
     if not name.startswith("disk"):

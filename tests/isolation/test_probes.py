@@ -7,8 +7,11 @@ import shutil
 import pytest
 
 from tests.isolation import traces
-from tests.isolation.ordinary import IS_ROOT
+from tests.isolation.ordinary import IS_ROOT, REPOSITORY
 from tests.isolation.probe import Probe
+from tests.isolation.test_bombs import ENDED
+from tests.isolation.test_planted import MARKS, WORDS
+from tests.isolation.test_search_tools import SEARCHES
 from tests.isolation.world import KEPT, PROBES, World, address
 
 pytestmark = [
@@ -22,6 +25,22 @@ HERE = {"": True, "root": IS_ROOT, "network": bool(address())}
 def test_there_are_many() -> None:
     """The table has at least sixty rows, each with a name of its own."""
     assert len({probe.name for probe in PROBES}) == len(PROBES) >= 60
+
+
+def test_the_documentation_counts_them() -> None:
+    """docs/security.md says how many there are of each kind, and how many have no counterpart."""
+    page = (REPOSITORY / "docs" / "security.md").read_text()
+    needing = [probe.needs for probe in BITING]
+    assert (needing.count("root"), needing.count("network")) == (2, 5)
+    for counted in (
+        f"**{len(PROBES)} escapes**",
+        f"{len(BITING)} of them are shown to succeed without it",
+        f"of the other {len(PROBES) - len(BITING)} each says",
+        f"**{len(SEARCHES)} searches**",
+        f"**{len(MARKS) + len(WORDS)} things planted or said**",
+        f"**{len(ENDED)} bombs and fillers**",
+    ):
+        assert counted in page, counted
 
 
 @pytest.mark.parametrize("probe", PROBES, ids=lambda probe: probe.name)

@@ -34,6 +34,7 @@ TABLES = [FILES, PROCESSES, KERNEL, NETWORK, MODEL]
 PROBES = [*(probe for table in TABLES for probe in table), *TOOLS, *NEIGHBOUR, *LATER]
 REACH = Path(__file__).parent / "reach.sh"
 CONFIRMED = "Everything of it stays here."
+TOKENS = frozenset({"another session's token", "an old token"})
 KEPT = (
     Kept("*/secrets/bridge.keys", frozenset({"signing key"}), "The service reads them there."),
     Kept("*/secrets/encryption.keys", frozenset({"encryption key"}), "The same."),
@@ -47,11 +48,10 @@ KEPT = (
     Kept("*/agent/agent.db*", frozenset({"other's prompt"}), "Turns that may have to be run again "
          "after a crash."),
     Kept("events", frozenset({"other's prompt"}), "That person is told their own."),
-    Kept("*/work/reach.sh", frozenset({"abstract name", "another session's token", "an old token"}),
-         "What the probes have to try."),
-    Kept("*/work/probes/key-environment.out", frozenset({"another session's token", "an old token"}),
+    Kept("*/work/reach.sh", frozenset({"abstract name"}) | TOKENS, "What the probes have to try."),
+    Kept("*/work/probes/key-environment.out", TOKENS,
          "The probe shows its environment, which holds what it was to try."),
-    Kept("*/work/token.txt", frozenset({"another session's token", "an old token"}), "A probe put "
+    Kept("*/work/token.txt", TOKENS, "A probe put "
          "it there: every agent can read its own."),
 )  # fmt: skip
 
