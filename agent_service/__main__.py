@@ -13,6 +13,7 @@ import sys
 
 from agent_service import log
 from agent_service.contract import process
+from agent_service.egress.proxy import Network
 from agent_service.service import AgentService, StartFailed
 from agent_service.settings import SettingsInvalid, load
 from agent_service.store.database import StoreError, StoreUnusable
@@ -20,8 +21,8 @@ from agent_service.store.database import StoreError, StoreUnusable
 _KEPT = {"PATH", "LANG", "LC_ALL", "TZ", "HOME", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS"}
 
 
-def main() -> int:
-    """Read the settings, forget the environment, serve."""
+def main(network: Network | None = None) -> int:
+    """Read the settings, forget the environment, serve. `network` is as `AgentService` has it."""
     try:
         settings = load()
     except SettingsInvalid as error:
@@ -38,7 +39,7 @@ def main() -> int:
     if supervisor:
         process.end_with(supervisor)
     try:
-        asyncio.run(AgentService(settings).run(lambda: process.ready(notified)))
+        asyncio.run(AgentService(settings, network=network).run(lambda: process.ready(notified)))
     except (SettingsInvalid, StartFailed, StoreUnusable) as error:
         remedy = getattr(error, "remedy", "")
         print(f"{error} {remedy}".strip(), file=sys.stderr)  # noqa: T201

@@ -12,6 +12,8 @@ LONGEST_LINE = 16 * 1024 * 1024
 BYTES_A_TOKEN = 4
 """Where nothing better is known."""
 _SAID = ("text", "thinking", "partial_json")
+_WORTH = (b"usage", b"content_block_delta", b"message_stop")
+"""Only what has one of these is worth reading."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,8 @@ class Meter:
     def __init__(self, *, streams: bool) -> None:
         self.tokens = Tokens()
         self.model = ""
+        self.over = False
+        """A stream said that its answer is complete."""
         self._streams = streams
         self._rest = bytearray()
         self._lost = False
@@ -84,7 +88,7 @@ class Meter:
         self._rest.clear()
 
     def _read(self, text: bytes) -> None:
-        if b"usage" not in text and b"content_block_delta" not in text:
+        if not any(word in text for word in _WORTH):
             return
         try:
             data = json.loads(text)
@@ -92,6 +96,7 @@ class Meter:
             return
         if not isinstance(data, dict):
             return
+        self.over |= self._streams and data.get("type") == "message_stop"
         delta = data.get("delta")
         if isinstance(delta, dict):
             words = (delta.get(name) for name in _SAID)

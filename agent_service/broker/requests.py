@@ -162,7 +162,8 @@ class Handler:
         query = request.rel_url.raw_query_string
         target = asked.key.url.rstrip("/") + request.path + (f"?{query}" if query else "")
         meter: Meter | None = None
-        whole = False
+        whole = counted = False
+        received = 0
         try:
             async with self._broker.client().request(
                 request.method,
@@ -180,6 +181,12 @@ class Handler:
                 await response.prepare(request)
                 async for chunk in answer.content.iter_any():
                     meter.feed(chunk)
+                    received += len(chunk)
+                    ends = meter.over or received == answer.content_length
+                    if ends and asked.counts and not counted:
+                        # Before the session has it: how its turn ends must be told with this.
+                        whole = counted = True
+                        self._count(asked, meter, whole=True)
                     if self._token.void:
                         response.force_close()
                         return response
@@ -191,7 +198,7 @@ class Handler:
             whole = meter is None  # nobody hung up on the model: it never answered
             raise
         finally:
-            if asked.counts:
+            if asked.counts and not counted:
                 self._count(asked, meter, whole=whole)
 
     def _count(self, asked: Asked, meter: Meter | None, *, whole: bool) -> None:

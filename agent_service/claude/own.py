@@ -57,19 +57,15 @@ class OwnAccount:
         if not isinstance(message, StreamEvent) or time.monotonic() - self._looked >= LOOK_SECONDS:
             self.look()
 
+    def cost(self, message: ResultMessage, model: str) -> float:
+        """US dollars that the prompt would have cost with a key."""
+        return self._prices.cost(model, _tokens(message))
+
     def account(self, message: Message, model: str) -> None:
-        """Count what a prompt has used, by the CLI's own word. The money is what a key would have
-        cost: the CLI's own sum counts a resumed session's past again."""
+        """Count what a prompt has used, by the CLI's own word."""
         if not isinstance(message, ResultMessage):
             return
-        usage = message.usage or {}
-        names = (
-            "input_tokens",
-            "cache_creation_input_tokens",
-            "cache_read_input_tokens",
-            "output_tokens",
-        )
-        tokens = Tokens(*(int(usage.get(name) or 0) for name in names))
+        tokens = _tokens(message)
         if tokens == Tokens():
             return  # the provider gave no answer
         token = self._token
@@ -81,7 +77,7 @@ class OwnAccount:
                 credential=self._sign_in.credential,
                 model=model,
                 tokens=tokens,
-                cost_usd=self._prices.cost(model, tokens),
+                cost_usd=self.cost(message, model),
             )
         )
 
@@ -92,3 +88,14 @@ class OwnAccount:
                 await self._doubt(self._sign_in.credential, ended.message)
             except StoreError:
                 _log.exception("sign_in.doubt_not_stored", credential=self._sign_in.credential)
+
+
+def _tokens(message: ResultMessage) -> Tokens:
+    usage = message.usage or {}
+    names = (
+        "input_tokens",
+        "cache_creation_input_tokens",
+        "cache_read_input_tokens",
+        "output_tokens",
+    )
+    return Tokens(*(int(usage.get(name) or 0) for name in names))

@@ -95,7 +95,7 @@ class ClaudeSession:
         self._watching: asyncio.Task[None] | None = None
         self._watchdog: Watchdog | None = None
         self._broke_off = CRASHED
-        self._cost = 0.0
+        self._counted = launched.token.spend.usd
         self._governing = asyncio.Lock()
         self._applied = gate.policy
         self._then = opening.release.then if opening.release is not None else gate.policy
@@ -186,7 +186,6 @@ class ClaudeSession:
                 items = [*self._refused(named), *translated]
                 if own is not None:
                     own.account(message, self.model)
-                self._cost = translator.cost
                 for item in items:
                     if isinstance(item, ToolFinished):
                         await self._gate.ran(item.id)
@@ -206,6 +205,14 @@ class ClaudeSession:
         if self._broke_off is CRASHED and (overrun := self._overrun()):
             self._broke_off = _over(overrun)
         yield self._broke_off
+
+    def _cost(self, message: ResultMessage) -> float:
+        """US dollars since the last time: the broker's own count, or where there is none, what the
+        tokens would have cost."""
+        if self._own is not None:
+            return self._own.cost(message, self.model)
+        before, self._counted = self._counted, self._launched.token.spend.usd
+        return self._counted - before
 
     def _overrun(self) -> str:
         """What the session took too much of, where that may be why the CLI is gone."""

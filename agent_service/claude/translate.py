@@ -40,19 +40,19 @@ class Translator:
     def __init__(
         self,
         workdir: Path,
-        cost_before: float,
+        cost: Callable[[ResultMessage], float],
         outward: Outward,
         why: Callable[[str, dict[str, Any]], str],
         *,
         own: bool = False,
     ) -> None:
-        """`cost_before`: what the CLI's process had cost so far; it only tells the sum. `why`:
-        why a call asks, in words for people. `own`: it runs on the person's own sign-in."""
+        """`cost`: US dollars since it was asked last. The CLI's own sum is no help: after a resume
+        it counts the past again. `why`: why a call asks, in words for people. `own`: it runs on
+        the person's own sign-in."""
         self._why = why
         self._own = own
         self._outward = outward
-        self.cost = cost_before
-        self._cost_before = cost_before
+        self._cost = cost
         self._workdir = workdir
         self._error: str | None = None
         self._error_text = ""
@@ -101,7 +101,6 @@ class Translator:
 
     def _result(self, message: ResultMessage) -> Iterator[SessionItem]:
         usage = message.usage or {}
-        self.cost = max(self.cost, float(message.total_cost_usd or 0.0))
         yield Usage(
             input_tokens=sum(
                 int(usage.get(key) or 0)
@@ -112,7 +111,7 @@ class Translator:
                 )
             ),
             output_tokens=int(usage.get("output_tokens") or 0),
-            cost_usd=self.cost - self._cost_before,
+            cost_usd=self._cost(message),
         )
         deferred = message.deferred_tool_use
         if deferred is not None:

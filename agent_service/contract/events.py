@@ -96,7 +96,8 @@ class FileReady:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens since the turn's last `usage`: add them up. `cost_usd` is the CLI's own estimate."""
+    """Tokens and US dollars since the turn's last `usage`: add them up. The tokens are the CLI's
+    count of its main work, the money is the broker's of every answer (`GET …/usage` has both)."""
 
     kind: ClassVar[str] = "usage"
     input_tokens: int

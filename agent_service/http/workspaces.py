@@ -28,7 +28,7 @@ from agent_service.store import workspaces
 from agent_service.store.database import Database
 from agent_service.turns.runner import TurnRunner
 from agent_service.workspaces import archive, beneath, listing, trees
-from agent_service.workspaces.directory import Workspace, Workspaces
+from agent_service.workspaces.directory import Workspace, Workspaces, encoded
 
 _log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -164,7 +164,8 @@ class WorkspaceHandlers:
 
     async def instruct(self, request: web.Request) -> web.StreamResponse:
         wanted = parsed(request, _INSTRUCTIONS)
-        async with self._admitted(request) as place:
+        encoded(wanted.text)  # what is refused makes no workspace
+        async with self._admitted(request, wanted.text) as place:
             write = self._places.write_instructions
             await self._places.threads.quick(write, place, wanted.text)
         return reply(wanted, _INSTRUCTIONS)
@@ -234,16 +235,19 @@ class WorkspaceHandlers:
             yield await self._ensured(workspace)
 
     @asynccontextmanager
-    async def _admitted(self, request: web.Request) -> AsyncIterator[Workspace]:
-        """The same, made if need be. Raises `Forbidden` where one person only is served."""
+    async def _admitted(
+        self, request: web.Request, instructions: str = ""
+    ) -> AsyncIterator[Workspace]:
+        """The same, made if need be, with these instructions from its first moment on. Raises
+        `Forbidden` where one person only is served."""
         workspace = identifier(request, "workspace")
         with self._places.claims.using(workspace):
             await self._runner.admit(workspace)
-            yield await self._ensured(workspace)
+            yield await self._ensured(workspace, instructions)
 
-    async def _ensured(self, workspace: str) -> Workspace:
+    async def _ensured(self, workspace: str, instructions: str = "") -> Workspace:
         try:
-            return await self._places.threads.quick(self._places.ensure, workspace)
+            return await self._places.threads.quick(self._places.ensure, workspace, instructions)
         except OSError as error:
             raise beneath.refusal(error, "the workspace") from None
 

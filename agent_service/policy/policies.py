@@ -23,7 +23,9 @@ from agent_service.policy.rules import checked, parse
 from agent_service.store import audit, policies
 from agent_service.store.database import Database
 
-NOT_A_DECIDER = "Only people who were named for this workspace may decide here."
+NOT_A_DECIDER = (
+    "Only people who were named for this workspace, and whose access was not revoked, decide here."
+)
 
 
 @dataclass(frozen=True, slots=True)

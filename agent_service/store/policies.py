@@ -41,8 +41,12 @@ _RULES = (
     )
     .order_by(_R.c.added_at)
 )
+_V = schema.revocation
+_REVOKED = sa.select(_V.c.id).where(
+    _V.c.scope == "person", _V.c.subject == sa.bindparam("p"), _V.c.lifted_at.is_(None)
+)
 _DECIDES = sa.select(_D.c.person).where(
-    _D.c.workspace == sa.bindparam("w"), _D.c.person == sa.bindparam("p")
+    _D.c.workspace == sa.bindparam("w"), _D.c.person == sa.bindparam("p"), ~_REVOKED.exists()
 )
 
 
@@ -72,7 +76,7 @@ def layers(
 
 
 def decides(db: sa.Connection, workspace: str, person: str) -> bool:
-    """Whether this person's answers count in the workspace."""
+    """Whether this person's answers count in the workspace: they were named, and not revoked."""
     return db.scalar(_DECIDES, {"w": workspace, "p": person}) is not None
 
 

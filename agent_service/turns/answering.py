@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import sqlalchemy as sa
 
 from agent_service.contract.decisions import DecisionAnswer, DecisionState, DecisionView
@@ -85,9 +87,14 @@ class Answering:
     def _look(
         db: sa.Connection, turn_id: str, decision_id: str
     ) -> tuple[StoredDecision, StoredTurn]:
+        """As it is now; of several approvals, only those of people who may decide still."""
         known = decisions.find(db, decision_id)
         if known.turn_id != turn_id:
             raise NotFound("No such decision.")
+        if known.approvals:
+            where = _workspace(db, known)
+            still = tuple(p for p in known.approvals if policies.decides(db, where, p))
+            known = replace(known, approvals=still)
         return known, turns.find(db, turn_id)
 
     def _check(self, db: sa.Connection, known: StoredDecision, given: DecisionAnswer) -> None:

@@ -68,18 +68,23 @@ class Workspaces:
         base = self._root / workspace
         return Workspace(workspace, *(base / part for part in _PARTS))
 
-    def ensure(self, workspace: str) -> Workspace:
+    def ensure(self, workspace: str, instructions: str = "") -> Workspace:
         """The workspace, made if need be: with all that belongs to it, or not at all.
 
-        Raises `BadRequest` for an id that is none, `OSError` where the disk does not let it.
+        `instructions` are its CLAUDE.md where it is made now, and nothing where it is there.
+        Raises `BadRequest` for an id that is none, `OSError` where the disk does not let it, and
+        what `write_instructions` does.
         """
         found = self.at(workspace)
         base = found.work.parent
+        data = encoded(instructions)
         if not base.exists():
             made = self.stage.new()
             made.mkdir(mode=0o700)
             for part in _PARTS:
                 self._make(made / part, part)
+            if data:
+                (made / "work" / INSTRUCTIONS).write_bytes(data)
             self._move_in(made, base)
         # Only what was made by hand, or by an older release, can still lack something.
         for part in _PARTS:
@@ -151,16 +156,7 @@ class Workspaces:
 
         Raises `TooLarge`, `BadRequest`, `Conflict` (a folder is there), `StorageFull`.
         """
-        try:
-            data = text.encode()
-        except UnicodeEncodeError:
-            raise BadRequest("text: it holds what is no character.", field="text") from None
-        if len(data) > INSTRUCTIONS_LIMIT:
-            raise TooLarge(
-                f"The instructions have {len(data):,} bytes; {INSTRUCTIONS_LIMIT:,} are possible.",
-                remedy="Put the rest into files, and name them.",
-                field="text",
-            )
+        data = encoded(text)
         made = self.stage.new()
         try:
             made.write_bytes(data)
@@ -204,3 +200,18 @@ class Workspaces:
 
     def _stopping(self) -> bool:
         return self.threads.stopping
+
+
+def encoded(instructions: str) -> bytes:
+    """CLAUDE.md as a file. Raises `BadRequest`, and `TooLarge` beyond `INSTRUCTIONS_LIMIT`."""
+    try:
+        data = instructions.encode()
+    except UnicodeEncodeError:
+        raise BadRequest("text: it holds what is no character.", field="text") from None
+    if len(data) > INSTRUCTIONS_LIMIT:
+        raise TooLarge(
+            f"The instructions have {len(data):,} bytes; {INSTRUCTIONS_LIMIT:,} are possible.",
+            remedy="Put the rest into files, and name them.",
+            field="text",
+        )
+    return data

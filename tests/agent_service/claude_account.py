@@ -78,7 +78,7 @@ class ClaudeAccount:
             return [PUBLIC]
 
         async def connect(_address: str, _port: int) -> Streams:
-            return await asyncio.open_connection("127.0.0.1", self._port)
+            return await asyncio.open_connection("127.0.0.1", self.port)
 
         return Network(
             resolve,
@@ -96,7 +96,7 @@ class ClaudeAccount:
         )
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self._certificate()).start()
-        self._port = self._runner.addresses[0][1]
+        self.port = self._runner.addresses[0][1]
         self._proxy = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.proxy = f"http://127.0.0.1:{self._proxy.sockets[0].getsockname()[1]}"
         return self
@@ -136,7 +136,7 @@ class ClaudeAccount:
             head = await reader.readuntil(b"\r\n\r\n")
             assert head.startswith(b"CONNECT "), head
             self.connected.append(head.split()[1].decode())
-            far, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
+            far, far_writer = await asyncio.open_connection("127.0.0.1", self.port)
             writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
             try:
                 await asyncio.gather(_pass(reader, far_writer), _pass(far, writer))

@@ -23,8 +23,12 @@ API_KEY = "test-key"
 class ProcessAgent(Agent):
     """`python -m agent_service` on a home, with what it writes to stderr in `log`.
 
+    A subclass may name another `module`, which serves it in a world of its own.
+
     `before` are words put before the command, such as a program that mounts something first.
     """
+
+    module = "agent_service"
 
     def __init__(
         self, home: Path, model: ScriptedMessages, *, before: Sequence[str] = (), **settings: Any
@@ -50,7 +54,7 @@ class ProcessAgent(Agent):
         }
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                *self._before, sys.executable, "-m", "agent_service",
+                *self._before, sys.executable, "-m", self.module,
                 env=environment, stderr=log, cwd=self.home,
             )  # fmt: skip
         self.caller = Caller(self.home)

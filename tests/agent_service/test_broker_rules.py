@@ -142,6 +142,7 @@ STREAM = sse(
     {"type": "message_start", "message": {"model": "m", "usage": {
         "input_tokens": 10, "cache_read_input_tokens": 5, "output_tokens": 1}}},
     {"type": "content_block_delta", "delta": {"text": 'usage "output_tokens": 999'}},
+    {"type": "content_block_delta", "delta": {"text": '"type": "message_stop"'}},
     {"type": "message_delta", "usage": {"output_tokens": 40}},
     {"type": "message_stop"},
 )  # fmt: skip
@@ -151,9 +152,10 @@ STREAM = sse(
 def test_a_stream_is_counted_however_it_is_cut(cuts: list[int]) -> None:
     """The bytes may come in any pieces; words that look like numbers count for nothing."""
     meter = Meter(streams=True)
-    places = [0, *sorted(cuts), len(STREAM)]
-    for start, end in itertools.pairwise(places):
+    places = [0, *sorted(cuts), len(STREAM) - 3, len(STREAM)]
+    for start, end in itertools.pairwise(sorted(places)):
         meter.feed(STREAM[start:end])
+        assert meter.over is (end >= len(STREAM) - 1)
     meter.close()
     assert meter.tokens == Tokens(input=10, cache_read=5, output=40)
     assert meter.model == "m"

@@ -185,6 +185,65 @@ async def test_a_decider_taken_back_loses_it_at_once(shared: Agent) -> None:
     await shared.decided(turn, "deny")
 
 
+async def test_a_decider_taken_away_while_a_decision_waits(shared: Agent) -> None:
+    """Named when it was asked, taken away since: neither yes nor no of theirs counts, nor a host;
+    who is still named decides."""
+    await shared.deciders("p1", "p9")
+    turn = await shared.turn("run touch gone.txt", conversation="c-gone")
+    await shared.deciders("p1")
+    assert await answer(shared, turn, "p9") == 403
+    assert await answer(shared, turn, "p9", "deny") == 403
+    assert not (shared.work / "gone.txt").exists()
+    await shared.decided(turn, "allow")
+    assert (shared.work / "gone.txt").exists()
+    log = await audited(shared, turn.decision["id"])
+    assert [e["actor"] for e in log if e["kind"] == "decision.refused"] == ["p9"]
+
+
+async def test_a_removed_person_decides_nothing(shared: Agent) -> None:
+    """Whose access was revoked while a decision waits cannot answer it, nor allow a host, though
+    they are still among those who were named; given back, they can."""
+    await shared.deciders("p1", "p8")
+    turn = await shared.turn("run touch revoked.txt", conversation="c-revoked")
+    body = {"scope": "person", "subject": "p8", "by": "a1"}
+    status, made = await admin(shared, "POST", "/v1/revocations", body)
+    assert status == 200, made
+    for outcome in ("allow", "deny"):
+        status, said = await shared.decide(turn, outcome, decided_by="p8")
+        assert (status, "revoked" in said["error"]["message"]) == (403, True), said
+    host = "/v1/workspaces/w1/egress?pattern=example.org&by=p8"
+    assert (await shared.caller.call("PUT", host))[0] == 403
+    assert not (shared.work / "revoked.txt").exists()
+    path = f"/v1/revocations/{made['id']}/lift"
+    assert (await admin(shared, "POST", path, {"by": "a1"}))[0] == 200
+    assert await answer(shared, turn, "p8") == 200
+    await shared.caller.events(turn.id, after=turn.numbers[-1])
+    assert (shared.work / "revoked.txt").exists()
+    await shared.deciders("p1")
+
+
+async def test_an_approval_goes_with_its_decider(shared: Agent) -> None:
+    """Of two people who have to allow it, the first is taken away: theirs no longer counts, and
+    two others are needed."""
+    await shared.deciders("p1", "p2", "p3")
+    body = {"behavior": "two_people", "pattern": "Bash(touch both*)", "by": "a1"}
+    assert (await admin(shared, "PUT", "/v1/policy/rules", body))[0] == 200
+    turn = await shared.turn("run touch both.txt", conversation="c-withdrawn")
+    assert await answer(shared, turn, "p2") == 200
+    await shared.deciders("p1", "p3")
+    assert await answer(shared, turn, "p1") == 200
+    events = await shared.caller.events(turn.id, after=turn.numbers[-1])
+    approved = [(e["by"], e["missing"]) for _, e in events if e["kind"] == "decision.approved"]
+    assert approved == [("p2", 1), ("p1", 1)]
+    assert not (shared.work / "both.txt").exists()
+    assert await answer(shared, turn, "p3") == 200
+    events = await shared.caller.events(turn.id, after=events[-1][0])
+    assert events[-1][1]["outcome"] == "completed"
+    assert (shared.work / "both.txt").exists()
+    assert (await admin(shared, "DELETE", "/v1/policy/rules", body))[0] == 200
+    await shared.deciders("p1")
+
+
 async def test_two_people_where_an_admin_says_so(shared: Agent) -> None:
     """The first approval keeps it waiting, the same person twice is one, the second lets it go; a
     denial ends it; nothing but allow or deny counts."""

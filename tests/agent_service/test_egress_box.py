@@ -33,6 +33,9 @@ cloned() { rm -rf repo; timeout 20 git clone -q https://git.example:$PORT/repo.g
 installed() { rm -rf got; pip --disable-pip-version-check --retries 1 install -q --no-cache-dir \
   --no-deps --index-url https://pypi.example:$PORT/simple --target got small &&
   PYTHONPATH=got python3 -c 'import small; print(small.word)'; }
+package() { rm -rf node && mkdir node && cd node && timeout 60 npm install --no-audit --no-fund \
+  --no-update-notifier --fetch-retries=0 --cache $HOME/npm \
+  --registry https://npm.example:$PORT/ small && node -p 'require("small")'; }
 """
 
 
@@ -150,6 +153,27 @@ async def test_what_is_allowed_works(online: OnlineAgent) -> None:
     assert refused == []
     assert online.internet.requests[before:] == ["web.example/it"]
     await online.take_back(*hosts)
+
+
+@pytest.mark.full
+@pytest.mark.skipif(
+    not shutil.which("npm", path="/usr/local/bin:/usr/bin:/bin"),
+    reason="there is no npm that a sandbox shows: apt-get install npm",
+)
+async def test_npm_installs_what_is_allowed(online: OnlineAgent) -> None:
+    """npm is refused in the proxy's words and the registry hears nothing; allowed, it installs from
+    there, and the package can be used."""
+    turn, refused = await online.shell("package", conversation="c-npm")
+    assert [e["host"] for e in refused] == ["npm.example"]
+    assert "not on the list of allowed hosts" in turn.text or "403" in turn.text
+    assert not any(asked.startswith("npm.example") for asked in online.internet.requests)
+    await online.allow("npm.example")
+    turn, refused = await online.shell("package", conversation="c-npm")
+    await online.take_back("npm.example")
+    assert refused == []
+    assert "from npm" in turn.text, turn.text
+    asked = [path for path in online.internet.requests if path.startswith("npm.example")]
+    assert asked == ["npm.example/small", "npm.example/small.tgz"]
 
 
 async def test_a_person_allows_a_host_that_was_refused(online: OnlineAgent) -> None:

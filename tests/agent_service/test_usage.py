@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.agent_service.agent import Agent
+    from tests.agent_service.agent import Agent, Turn
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -61,6 +61,34 @@ async def test_a_decision_is_charged_to_its_turn(shared: Agent) -> None:
     async with asyncio.timeout(10):
         while (await usage_of(shared, turn.id))["answers"] <= before["answers"]:
             await asyncio.sleep(0.02)
+
+
+def told(*turns: Turn) -> float:
+    """US dollars, as the events of a turn tell them."""
+    return sum(e["cost_usd"] for turn in turns for e in turn.events if e["kind"] == "usage")
+
+
+@pytest.mark.parametrize("over", ["closed", "a decision", "a denial"])
+async def test_a_resume_counts_nothing_again(shared: Agent, over: str) -> None:
+    """What a turn's events say that it cost is what the broker counted for it, also where its
+    process is a new one: the CLI's own sum begins with all that the conversation ever cost."""
+    conversation = f"c-again-{over.replace(' ', '-')}"
+    for _ in range(3):
+        turn = await shared.turn("long 200", conversation=conversation)
+    if over == "closed":
+        await shared.caller.call("POST", f"/v1/conversations/{conversation}/close")
+        parts = [await shared.turn("say hello", conversation=conversation)]
+    else:
+        first = await shared.turn("run touch again.txt", conversation=conversation)
+        parts = [first, await shared.decided(first, "allow" if over == "a decision" else "deny")]
+    assert parts[-1].last["outcome"] == "completed"
+    answers = 1 if over == "closed" else 2
+    async with asyncio.timeout(10):
+        while (used := await usage_of(shared, parts[0].id))["answers"] < answers:
+            await asyncio.sleep(0.02)
+    assert told(*parts) == pytest.approx(used["cost_usd"])
+    assert told(*parts) > 0
+    assert told(turn) > 0
 
 
 async def test_usage_of_no_turn(shared: Agent) -> None:

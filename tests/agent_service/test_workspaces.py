@@ -422,6 +422,9 @@ async def test_instructions_have_their_limit(place: Place) -> None:
     told(answer, "too_large", "text")
     for body in (b"", b"{}", b'{"text": 5}', b'{"text": "a", "b": 1}', b'{"text": "\\ud800"}'):
         assert (await place.call("PUT", "/instructions", body))[0] == 400, body
+    other = Place(place.agent)
+    assert (await other.call("PUT", "/instructions", b'{"text": "' + fits + b'."}'))[0] == 413
+    assert (await other.call("GET", ""))[0] == 404
 
 
 # ---- the whole ----

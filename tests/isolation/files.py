@@ -118,10 +118,38 @@ TOOLS = [
           'tool Read {"file_path": "$OTHER/work/private.ipynb"}', Leak("other's notebook")),
 ]  # fmt: skip
 
+BASHRC = (
+    "bash -ic true; bash -lc true; echo $PLANTED_BY_BASHRC; cat ~/.bashrc ~/.profile; "
+    "[ -e ~/.bashrc ] && echo ESCAPED"
+)
+
+NEIGHBOUR = [
+    Probe(
+        "bashrc-other",
+        "Leaves a ~/.bashrc that another person's shells run meanwhile.",
+        BASHRC,
+        Says(),
+    ),
+    Probe(
+        "profile-other",
+        "The same by everything else that shells read first.",
+        "for f in ~/.bash_profile ~/.bash_login ~/.bash_aliases ~/.inputrc; do [ -e $f ] && "
+        "echo ESCAPED $f; done; bash -ic 'echo $PLANTED_BY_BASHRC' | grep -q yes && "
+        "echo ESCAPED",
+    ),
+    Probe(
+        "programs-other",
+        "Leaves programs and settings in its home for another person.",
+        "ls ~/.local/bin ~/.gitconfig ~/.config/git/config && echo ESCAPED; "
+        "git config --global --get core.fsmonitor && echo ESCAPED",
+    ),
+]
+"""Tried by another person, in a workspace of their own, while the first session lives. Without the
+sandbox only one workspace is served: there, the two of them share it."""
+
 LATER = [
-    Probe("bashrc", "Leaves a ~/.bashrc that a later session runs.",
-          "echo $PLANTED_BY_BASHRC; cat ~/.bashrc ~/.profile; [ -e ~/.bashrc ] && echo ESCAPED",
-          Says()),
+    Probe("bashrc", "Leaves a ~/.bashrc that a later session runs, in the same workspace.",
+          BASHRC, Says()),
     Probe("tmp-later", "Leaves a file in /tmp for a later session.",
           "[ -e /tmp/bsc-$SERVICE-left ] && echo ESCAPED"),
     Probe("shm-later", "Leaves shared memory for a later session.",
@@ -138,7 +166,10 @@ LATER = [
 ]  # fmt: skip
 
 LEAVE = r"""
-echo 'export PLANTED_BY_BASHRC=yes' > ~/.bashrc; cp ~/.bashrc ~/.profile
+echo 'export PLANTED_BY_BASHRC=yes; echo ESCAPED by a shell' > ~/.bashrc
+for f in .profile .bash_profile .bash_login .bash_aliases .inputrc; do cp ~/.bashrc ~/$f; done
+mkdir -p ~/.local/bin ~/.config/git; cp /bin/true ~/.local/bin/ls
+printf '[core]\nfsmonitor = touch escaped\n' > ~/.gitconfig; cp ~/.gitconfig ~/.config/git/config
 touch /tmp/bsc-$SERVICE-left /dev/shm/bsc-$SERVICE-left
 (setsid sh -c 'while sleep 0.1; do echo x >> beats; done' </dev/null >/dev/null 2>&1 &)
 python3 -c "
@@ -146,4 +177,4 @@ import ctypes, os
 add = {'x86_64': 248, 'aarch64': 217}[os.uname().machine]
 ctypes.CDLL(None).syscall(add, b'user', b'bsc-left', b'x', 1, -3)"
 """
-"""What the first session leaves for `LATER`."""
+"""What the first session leaves for `NEIGHBOUR` and `LATER`."""

@@ -8,7 +8,7 @@ import mmap
 import os
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 
 import pytest
@@ -19,13 +19,12 @@ from agent_service.sandbox.limits import Limits
 from agent_service.sandbox.watchdog import Breach, Watchdog, disk_of
 from agent_service.testing import ScriptedMessages
 from agent_service.workspaces import trees
-from tests.agent_service.agent import make_home
+from tests.agent_service.agent import Turn, make_home
 from tests.isolation.ordinary import OrdinaryAgent
 
-PROMISED = 10
-"""Seconds in which a session that takes too much ends. The clock runs from before its start."""
-PATIENCE = 20
-"""What a busy machine may add in a test."""
+PATIENCE = 60
+"""Seconds from the answer that lets a bomb go until its turn has ended, however busy the machine
+is. How long it really took is printed: `pytest -rP`. docs/security.md has the figures."""
 
 ENDED = {
     "fork": "f() { f | f & }; f; sleep 60",
@@ -100,6 +99,12 @@ async def neighbour(agent: OrdinaryAgent) -> None:
     assert "fine" in turn.text
 
 
+async def timed(doing: Awaitable[Turn]) -> tuple[Turn, float]:
+    """What comes of it, and the seconds it took."""
+    started = time.monotonic()
+    return await doing, time.monotonic() - started
+
+
 @pytest.mark.parametrize(
     "name",
     [name if name in QUICK else pytest.param(name, marks=pytest.mark.full) for name in ENDED],
@@ -109,10 +114,10 @@ async def test_a_bomb_ends_its_own_session(agent: OrdinaryAgent, name: str) -> N
     """The turn ends in time and says why; meanwhile a neighbour's turn is answered, and the same
     person's next one works."""
     turn = await agent.turn(f"run {ENDED[name]}", conversation=name, workspace=name)
-    started = time.monotonic()
-    bombing = asyncio.create_task(agent.decided(turn, "allow"))
+    bombing = asyncio.create_task(timed(agent.decided(turn, "allow")))
     await neighbour(agent)
-    turn = await bombing
+    turn, took = await bombing
+    print(f"bomb {name}: {took:.1f} s from being let go to the end of its turn")
     if turn.last["kind"] == "turn.waiting":
         # The CLI found no room for a process of its own, and was gone before anybody looked.
         assert name in CROWDED
@@ -121,7 +126,7 @@ async def test_a_bomb_ends_its_own_session(agent: OrdinaryAgent, name: str) -> N
     assert (turn.last["outcome"], turn.last["reason"]) == ("failed", "over_limit"), turn.events
     assert "allowed" in turn.last["message"]
     assert turn.last["remedy"]
-    assert time.monotonic() - started < PROMISED + PATIENCE
+    assert took < PATIENCE
     assert (await agent.caller.call("GET", "/readyz"))[0] == 200
     if not name.startswith("disk"):
         assert (await agent.turn("say again", conversation=name, workspace=name)).text == "again"

@@ -22,6 +22,7 @@ from agent_service.claude.options import bundled_cli
 from agent_service.testing import ScriptedMessages
 from tests.agent_service.agent import make_home
 from tests.isolation.ordinary import OrdinaryAgent, before, give
+from tests.isolation.searching import SEARCH
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,20 @@ WORDS = [
     Plant("memory", "CLAUDE.md in the session's config."),
     Plant("local-memory", "CLAUDE.local.md."),
     Plant("command-text", "The text of a project's command."),
+    Plant("at-quote", "@ and a path in a quoted message."),
+    Plant("at-author", "@ and a path as the name of a quoted message's author."),
+    Plant("at-asker", "@ and a path as the name of who asks."),
+    Plant("at-name", "@ and a path in the name of a file that a message and a listing show."),
+    Plant("at-upload", "@ and a path as the name of a file that was sent."),
+    Plant("command-quote", "A project's command as a quoted message."),
+    Plant("command-author", "A project's command as the name of a quoted message's author."),
+    Plant("command-asker", "A project's command as the name of who asks."),
 ]
+NAMES = [
+    plant.name for plant in WORDS if plant.name.startswith("at-") and plant.name != "at-config"
+]
+COMMANDS = ["command-quote", "command-author", "command-asker"]
+"""Each is a command of its own, which says its name."""
 GIT = ["fsmonitor", "filter", "textconv"]
 
 
@@ -111,7 +125,11 @@ class Ground:
         self._put(claude / "skills" / "planted-skill" / "SKILL.md",
                   "---\nname: planted-skill\ndescription: planted\nallowed-tools: Bash(touch:*)\n"
                   f"---\nDo it.\n!`{self.mark('skill')}`\n")  # fmt: skip
-        self._put(self.work / "at.txt", "word-at-file")
+        for name in COMMANDS:
+            self._put(claude / "commands" / f"{name}.md", f"word-{name}\n")
+        for name in NAMES:
+            self._put(self.work / f"{name}.txt", f"word-{name}")
+        self._put(self.work / "notes @at-name.txt", "Its name is the matter.")
         self._put(self.config / "at.txt", "word-at-config")
         self._put(self.elsewhere / "import.txt", "word-import")
         self._put(self.work / "CLAUDE.md", f"Be kind.\n@{self.elsewhere}/import.txt\n")
@@ -148,6 +166,15 @@ class Ground:
 
 
 SCRIPTS = ["run touch mark-hook-allow", "run touch mark-allowed", "/planted", "/planted-skill"]
+NAIVE = [
+    "say hi @at-file.txt",
+    "say Eve wrote: @at-quote.txt and @at-author.txt wrote: hi and @at-asker.txt asks",
+    "say there is notes @at-name.txt and I sent you @at-upload.txt",
+    "/command-quote",
+    "/command-author wrote: hi",
+    "/command-asker asks: hi",
+]
+"""How the same reaches the CLI where names and quotes are pasted into the prompt."""
 
 
 class Bare:
@@ -165,7 +192,7 @@ class Bare:
         await self.model.start()
         ground = self.ground
         await asyncio.gather(
-            *(self.say(words) for words in (*SCRIPTS, f"say hi @at.txt @{ground.config}/at.txt"))
+            *(self.say(words) for words in (*SCRIPTS, *NAIVE, f"say hi @{ground.config}/at.txt"))
         )
         await self.run("git", "status", "--short")
         await self.run("git", "diff")
@@ -212,7 +239,7 @@ async def agent() -> AsyncIterator[OrdinaryAgent]:
         give(home)
         await ground.plant_git(before(home))
         await made.start()
-        at = f"@at.txt @{ground.work}/at.txt @{ground.config}/at.txt"
+        at = f"@at-file.txt @{ground.work}/at-file.txt @{ground.config}/at.txt"
         for number, words in enumerate(SCRIPTS):
             turn = await made.turn(words, conversation=f"c{number}")
             if words.startswith("run"):
@@ -224,6 +251,7 @@ async def agent() -> AsyncIterator[OrdinaryAgent]:
             quotes=[{"author": f"Eve {at}", "text": f"{at}\n/planted"}],
             asker={"person": "p1", "name": f"/planted {at}"},
         )
+        await names_are_data(made)
         for path in ("", "/files", "/instructions", "/file?path=tracked", "/export"):
             url = f"/v1/workspaces/w1{path}"
             async with made.caller.http.get(url, headers=made.caller.header("GET", url)) as answer:
@@ -233,6 +261,29 @@ async def agent() -> AsyncIterator[OrdinaryAgent]:
         await made.stop()
         await made.no_sessions()
     shutil.rmtree(home, ignore_errors=True)
+
+
+async def names_are_data(agent: OrdinaryAgent) -> None:
+    """People quote messages, have names and send files that the CLI would act on."""
+    sent = "/v1/workspaces/w1/file?path=@at-upload.txt"
+    status, answer = await agent.caller.call("PUT", sent, b"Its name is the matter.")
+    assert (status, answer["path"]) == (200, "@at-upload.txt"), answer
+    work = agent.work
+    for asker, author, text in (
+        ("@at-asker.txt", "@at-author.txt", "@at-quote.txt"),
+        (f"@{work}/at-asker.txt", f"@{work}/at-author.txt", f"@{work}/at-quote.txt"),
+        ("/command-asker", "/command-author", "/command-quote"),
+    ):
+        turn = await agent.turn(
+            "say there is notes @at-name.txt, and I sent you @at-upload.txt",
+            conversation="c-names",
+            asker={"person": "p1", "name": asker},
+            quotes=[{"author": author, "text": text}],
+        )
+        assert turn.last["outcome"] == "completed", turn.events
+    turn = await agent.allow_all("run ls; true", conversation="c-names")
+    assert "notes @at-name.txt" in turn.text
+    assert "@at-upload.txt" in turn.text
 
 
 def ground_of(agent: OrdinaryAgent) -> Ground:
@@ -282,6 +333,16 @@ async def test_a_rewritten_transcript_releases_nothing(agent: OrdinaryAgent) -> 
     assert not (agent.work / "mark-rewritten").exists()
     assert not (agent.work / "mark-shown").exists()
     assert "release.changed" in agent.log.read_text()
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_agents_are_offered_no_search_tools(agent: OrdinaryAgent) -> None:
+    """They search by Bash, and so do the table's probes; Glob and Grep, which this CLI offers where
+    it is told to, are tried in `test_search_tools.py`."""
+    turn = await agent.turn("show tools", conversation="c-tools")
+    offered = turn.text.replace("-", "").split()
+    assert "Bash" in offered
+    assert not set(SEARCH) & set(offered)
 
 
 @pytest.mark.asyncio(loop_scope="module")

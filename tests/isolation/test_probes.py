@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 
 import pytest
 
-from tests.isolation.ordinary import IS_ROOT
+from tests.isolation import traces
+from tests.isolation.ordinary import IS_ROOT, REPOSITORY
 from tests.isolation.probe import Probe
-from tests.isolation.world import PROBES, World, address
+from tests.isolation.test_bombs import ENDED
+from tests.isolation.test_planted import MARKS, WORDS
+from tests.isolation.test_search_tools import SEARCHES
+from tests.isolation.world import KEPT, PROBES, World, address
 
 pytestmark = [
     pytest.mark.full,
@@ -22,6 +25,22 @@ HERE = {"": True, "root": IS_ROOT, "network": bool(address())}
 def test_there_are_many() -> None:
     """The table has at least sixty rows, each with a name of its own."""
     assert len({probe.name for probe in PROBES}) == len(PROBES) >= 60
+
+
+def test_the_documentation_counts_them() -> None:
+    """docs/security.md says how many there are of each kind, and how many have no counterpart."""
+    page = (REPOSITORY / "docs" / "security.md").read_text()
+    needing = [probe.needs for probe in BITING]
+    assert (needing.count("root"), needing.count("network")) == (2, 5)
+    for counted in (
+        f"**{len(PROBES)} escapes**",
+        f"{len(BITING)} of them are shown to succeed without it",
+        f"of the other {len(PROBES) - len(BITING)} each says",
+        f"**{len(SEARCHES)} searches**",
+        f"**{len(MARKS) + len(WORDS)} things planted or said**",
+        f"**{len(ENDED)} bombs and fillers**",
+    ):
+        assert counted in page, counted
 
 
 @pytest.mark.parametrize("probe", PROBES, ids=lambda probe: probe.name)
@@ -40,24 +59,23 @@ def test_it_succeeds_without(unprotected: World, probe: Probe) -> None:
     assert unprotected.succeeded(probe), unprotected.output[probe.name][-2000:]
 
 
-OURS = ("model's key", "environment", "signing key", "other's file", "other's sign-in",
-        "other's own sign-in", "home")  # fmt: skip
-
-
 def test_no_secret_is_written_down(sandboxed: World) -> None:
-    """After all that, no log line, event, database, transcript, start script or core file has a
-    secret of the service's or of another person's, nor a session's token."""
-    kept = sandboxed.kept()
-    assert {"events", "service.log"} <= kept.keys()
-    assert any(name.endswith(".jsonl") for name in kept)
-    assert any("/s/" in name and name.endswith("/claude") for name in kept)
-    assert not [name for name in kept if Path(name).name.startswith("core")]
-    for name, text in kept.items():
-        for secret in OURS:
-            assert sandboxed.secrets[secret] not in text, (name, secret)
-        if name == "events" or name.startswith(("service.log", "agent/")):
-            assert sandboxed.old_token not in text, name
-            assert sandboxed.others_token not in text, name
+    """After all that, nothing of the deployment holds a secret of the service's, of another
+    person's or of the bystander's, nor a session's token, but the places that are for it: no log
+    line, event, database, transcript, start script or core file, and nothing in anybody else's
+    workspace or in people's directories."""
+    texts = sandboxed.texts()
+    for needed in ("service.log", "agent/agent.db-wal", "/people/", "/workspaces/other/"):
+        assert any(needed in place for place in texts), needed
+    assert any("/run/s/" in place and place.endswith("/claude") for place in texts)
+    tokens = {
+        "an old token": sandboxed.old_token,
+        "another session's token": sandboxed.others_token,
+    }
+    found = traces.traces(texts, {**sandboxed.secrets, **tokens})
+    assert traces.unexplained(found, KEPT) == set()
+    assert traces.idle(found, KEPT) == []
+    assert traces.cores([*sandboxed.home.rglob("*"), *sandboxed.out.rglob("*")]) == []
 
 
 @pytest.mark.asyncio(loop_scope="module")

@@ -20,18 +20,40 @@ import psutil
 
 from agent_service.claude.options import bundled_cli
 from agent_service.testing import ScriptedMessages
-from tests.agent_service.agent import Turn, make_home
-from tests.isolation.files import FILES, LATER, LEAVE, TOOLS
+from tests.agent_service.agent import Caller, Turn, make_home
+from tests.isolation import traces
+from tests.isolation.files import FILES, LATER, LEAVE, NEIGHBOUR, TOOLS
 from tests.isolation.kernel import KERNEL, PROCESSES
 from tests.isolation.model import MODEL
 from tests.isolation.network import NETWORK
 from tests.isolation.ordinary import IS_ROOT, REPOSITORY, OrdinaryAgent, before, give
 from tests.isolation.probe import Asked, Changed, Leak, Probe
+from tests.isolation.traces import Kept
 
 TABLES = [FILES, PROCESSES, KERNEL, NETWORK, MODEL]
-PROBES = [*(probe for table in TABLES for probe in table), *TOOLS, *LATER]
+PROBES = [*(probe for table in TABLES for probe in table), *TOOLS, *NEIGHBOUR, *LATER]
 REACH = Path(__file__).parent / "reach.sh"
 CONFIRMED = "Everything of it stays here."
+TOKENS = frozenset({"another session's token", "an old token"})
+KEPT = (
+    Kept("*/secrets/bridge.keys", frozenset({"signing key"}), "The service reads them there."),
+    Kept("*/secrets/encryption.keys", frozenset({"encryption key"}), "The same."),
+    Kept("*/.env", frozenset({"model's key"}), "An operator puts it there."),
+    Kept("*/.netrc", frozenset({"home"}), "It is the user's that runs the service."),
+    Kept("*/people/other/.credentials.json", frozenset({"other's own sign-in"}),
+         "The CLI keeps a sign-in there."),
+    Kept("*/workspaces/other/*", frozenset({
+        "other's file", "other's notebook", "other's movable", "other's transcript",
+        "other's sign-in", "other's prompt"}), "They are that person's own files."),
+    Kept("*/agent/agent.db*", frozenset({"other's prompt"}), "Turns that may have to be run again "
+         "after a crash."),
+    Kept("events", frozenset({"other's prompt"}), "That person is told their own."),
+    Kept("*/work/reach.sh", frozenset({"abstract name"}) | TOKENS, "What the probes have to try."),
+    Kept("*/work/probes/key-environment.out", TOKENS,
+         "The probe shows its environment, which holds what it was to try."),
+    Kept("*/work/token.txt", TOKENS, "A probe put "
+         "it there: every agent can read its own."),
+)  # fmt: skip
 
 
 def address() -> str:
@@ -56,7 +78,7 @@ class World:
             name: f"canary-{name.replace(' ', '-')}-{secrets.token_hex(8)}"
             for name in {
                 *(p.shows.secret for p in PROBES if isinstance(p.shows, Leak)),
-                "model's key", "environment", "signing key", "key",
+                "model's key", "environment", "signing key", "key", "encryption key", "stored key",
             }
         }  # fmt: skip
         # A shape that the memory probe knows, and no quote in a header.
@@ -87,6 +109,9 @@ class World:
         (self.home / "secrets" / "bridge.keys").write_text(
             f"{secrets.token_hex(32)}\n{put['signing key']}-{secrets.token_hex(16)}\n"
         )
+        sealing = self.home / "secrets" / "encryption.keys"
+        sealing.write_text(f"{put['encryption key']}-{secrets.token_hex(16)}\n")
+        sealing.chmod(0o600)
         (self.home / ".netrc").write_text(put["home"])
         key = put["model's key"]
         (self.home / ".env").write_text(f"AGENT_API_KEY={key}\n")
@@ -133,6 +158,11 @@ class World:
         )
         self.work = self.agent.work
         await self.agent.start()
+        admin = Caller(self.home, "admin")
+        body = {"kind": "api_key", "secret": self.secrets["stored key"], "person": "p9"}
+        status, answer = await admin.call("POST", "/v1/credentials", body)
+        await admin.http.close()
+        assert status == 200, answer
 
     async def stop(self) -> None:
         await self.agent.stop()
@@ -154,6 +184,8 @@ class World:
         self._variables()
         self._watch()
         await self._batch("leave", [Probe("leave", "Leaves things for later.", LEAVE)])
+        near = self.other if self.sandboxed else self.work.parent
+        await self._batch("neighbour", NEIGHBOUR, "c-neighbour", near, person="p2")
         for number, table in enumerate(TABLES):
             await self._batch(f"table-{number}", table)
         await self._tools()
@@ -225,9 +257,20 @@ class World:
     def _watch(self) -> None:
         self._before = self._changed()
 
-    async def _batch(self, name: str, table: Iterable[Probe], conversation: str = "c1") -> None:
-        probes = self.work / "probes"
-        run = [f"cd {shlex.quote(str(self.work))}"]
+    async def _batch(
+        self,
+        name: str,
+        table: Iterable[Probe],
+        conversation: str = "c1",
+        workspace: Path | None = None,
+        person: str = "p1",
+    ) -> None:
+        """Try some probes in one command: in `w1`, if no other workspace is given."""
+        base = workspace or self.work.parent
+        work = base / "work"
+        self._write_reach(work)
+        probes = work / "probes"
+        run = [f"cd {shlex.quote(str(work))}"]
         for probe in table:
             script = probes / f"{probe.name}.sh"
             script.write_text(f". ./reach.sh\nMARK={probe.name}\n{probe.script}\n")
@@ -236,11 +279,16 @@ class World:
                 "</dev/null"
             )
         (probes / f"{name}.run").write_text("\n".join([*run, f"echo {CONFIRMED}"]))
-        give(self.work)
+        give(work)
         if IS_ROOT:
             os.chown(self.work / "suid-cat", 0, 0)
             (self.work / "suid-cat").chmod(0o4755)
-        turn = await self._turn(f"run bash probes/{name}.run", conversation=conversation)
+        turn = await self._turn(
+            f"run bash probes/{name}.run",
+            conversation=conversation,
+            workspace=base.name,
+            asker={"person": person, "name": person},
+        )
         assert CONFIRMED in turn.text, (turn.events, self._log())
         for probe in table:
             found = (probes / f"{probe.name}.out").read_bytes()
@@ -276,18 +324,9 @@ class World:
         marked = (request.body or {}).get("metadata") or {}
         return marked.get("user_id") == probe.name or f"mark={probe.name}" in request.path
 
-    def kept(self) -> dict[str, str]:
-        """What the service and its sessions wrote, as text, by what it is: where no secret of the
-        service's may stand."""
-        work = self.work.parent
-        folders = [self.home / "agent", self.home / "run", work / "config", work / "work"]
-        files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
-        found = {
-            str(path.relative_to(self.home)): path.read_bytes().decode("utf-8", "replace")
-            for path in (self.agent.log, *files)
-            if not path.is_symlink()
-        }
-        return {**found, "events": json.dumps(self.events)}
+    def texts(self) -> dict[str, bytes]:
+        """All that the service and its sessions wrote, and every event, by where it stands."""
+        return {**traces.files([self.home]), "events": json.dumps(self.events).encode()}
 
     def leaked(self, text: str) -> list[str]:
         """The names of the secrets that stand in a text."""
