@@ -180,6 +180,7 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "status": (_status, "what is going on here"),
     "mode": (_governing(governing.mode), "what it does unasked: `mode plan`, for example"),
     "rules": (_governing(governing.rules), "what is allowed, asked or denied by a rule"),
+    "two-people": (_governing(governing.two_people), "what two different people have to allow"),
     "deciders": (_governing(governing.people), "whose answers count in your workspace"),
     "whoami": (_whoami, "who Bascule takes you for"),
 }
