@@ -131,14 +131,20 @@ class AgentClient:
         data = await self._call("GET", f"/v1/turns/{turn_id}", None, turn_id)
         return TurnView(**_known(TurnView, data))
 
-    async def interrupt(self, turn_id: str) -> None:
-        """Ask the turn to end. Its end comes as an event. Harmless to repeat."""
-        await self._call("POST", f"/v1/turns/{turn_id}/interrupt", {}, turn_id)
+    async def interrupt(self, turn_id: str, by: str = "") -> None:
+        """Ask the turn to end, for this person. Its end comes as an event. Harmless to repeat."""
+        await self._call("POST", f"/v1/turns/{turn_id}/interrupt", {"by": by}, turn_id)
 
     async def decide(self, turn_id: str, decision_id: str, answer: DecisionAnswer) -> DecisionView:
         """Answer a decision; the first answer wins. Raises `AlreadyDecided` for later ones."""
         path = f"/v1/turns/{turn_id}/decisions/{decision_id}"
         data = await self._call("POST", path, asdict(answer), turn_id)
+        return DecisionView(**_known(DecisionView, data))
+
+    async def decision(self, turn_id: str, decision_id: str) -> DecisionView:
+        """How a decision stands. Raises `NotFound`."""
+        path = f"/v1/turns/{turn_id}/decisions/{decision_id}"
+        data = await self._call("GET", path, None, turn_id)
         return DecisionView(**_known(DecisionView, data))
 
     async def refused(self, turn_id: str, decision_id: str, who: str, why: str) -> None:

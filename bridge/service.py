@@ -16,6 +16,7 @@ from bridge.engine.clicks import Clicks
 from bridge.engine.deciding import Deciding
 from bridge.engine.feed import Feed
 from bridge.engine.inbox import Inbox
+from bridge.engine.late import LateCards
 from bridge.engine.statusline import StatusLines
 from bridge.engine.turn import Present
 from bridge.engine.worker import Workers
@@ -93,17 +94,12 @@ class Bridge:
             concurrency=settings.bridge_concurrency,
             patience=patience,
         )
+        self._late = LateCards(self.db, self.client, self.adapters, report=self._heard)
         deciding = Deciding(
-            self.db,
-            self.client,
-            self._workers,
-            self.adapters,
-            deciders,
-            report=self._heard,
-            patience=patience,
+            self.db, self.client, self._workers, deciders, self._late, patience=patience
         )
         self._clicks = Clicks(self.db, self._workers, self.adapters, deciding, report=self._heard)
-        self._feed = Feed(self.db, self.client, self._workers)
+        self._feed = Feed(self.db, self.client, self._workers, self._late.settle)
         self.host = BridgeHost(self.db, self._workers, self._clicks, self.client, deciders)
         self._tasks: list[asyncio.Task[None]] = []
         self._runner: web.AppRunner | None = None
@@ -142,6 +138,7 @@ class Bridge:
         await self._end_tasks()
         await self._workers.stop(self._drain_seconds)
         await self._clicks.stop()
+        await self._late.stop()
         await self.host.stop()
         await self._lines.close()
         if self._runner is not None:

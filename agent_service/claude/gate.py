@@ -16,6 +16,7 @@ from claude_agent_sdk import (
 )
 from claude_agent_sdk.types import HookInput, HookJSONOutput
 
+from agent_service.claude import show
 from agent_service.claude.calls import MessageCalls
 from agent_service.policy.asks import EDITS, why_it_asks
 from agent_service.policy.canonical import (
@@ -153,7 +154,7 @@ class Gate:
         if release.record is not None and not await release.record():
             return PermissionResultDeny(message=OVER, interrupt=True)
         if tool == "AskUserQuestion":
-            answers = {question: ", ".join(given) for question, given in release.answers.items()}
+            answers = show.answers(tool_input, release.answers)
             return PermissionResultAllow(updated_input={**tool_input, "answers": answers})
         if tool == "ExitPlanMode":
             # By itself the CLI would go on in `default`.

@@ -48,9 +48,16 @@ CRASHED = Ended(
 NOT_THERE = Ended(
     "failed",
     "interrupted",
-    "The service stopped while the allowed call was being taken up, and it was lost: it is not "
-    "being run now.",
+    "The service stopped in the middle, and the agent does not have the allowed call any more: it "
+    "is not being run now.",
     "Look at the state of things, then retry.",
+)
+HEARD = Ended(
+    "failed",
+    "interrupted",
+    "The service stopped when the agent had its answer already, and before it went on. Nothing is "
+    "being run now.",
+    "Look at the state of things, then retry it or go on.",
 )
 NOT_WATCHED = Ended(
     "failed",
@@ -163,7 +170,10 @@ class ClaudeSession:
         if self._at_rest:
             self._at_rest = False
             release = self._opening.release
-            yield NOT_THERE if release is not None and release.allow else Ended("completed")
+            if release is None or release.stop:
+                yield Ended("completed")
+            else:
+                yield NOT_THERE if release.allow else HEARD
             return
         self._busy = True
         own, work = self._own, self._opening.workspace.work

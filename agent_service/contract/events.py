@@ -242,9 +242,13 @@ class NumberedEvent:
 
 @dataclass(frozen=True, slots=True)
 class FeedEntry:
-    """One line of the feed: the turn changed state. Numbers grow over all turns."""
+    """One line of the feed: the turn changed state. Numbers grow over all turns.
+
+    With `decision` its state is as it was: that decision was settled while nobody read the turn.
+    """
 
     seq: int
     turn_id: str
     conversation: str
     state: Literal["running", "waiting", "finished"]
+    decision: str = ""

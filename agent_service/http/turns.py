@@ -110,6 +110,8 @@ class TurnHandlers:
                   bridge, answer=events.Event, stream=True, query=after),
             Route("POST", one + "/interrupt", self.interrupt, "Stop a turn.", bridge,
                   body=Interrupt, answer=TurnView),
+            Route("GET", one + "/decisions/{decision_id}", self.decision, "How a decision stands.",
+                  bridge, answer=DecisionView),
             Route("POST", one + "/decisions/{decision_id}", self.decide, "Answer a decision.",
                   bridge, body=DecisionAnswer, answer=DecisionView),
             Route("GET", "/v1/feed", self.feed, "What becomes of turns, for ever.", bridge,
@@ -152,6 +154,11 @@ class TurnHandlers:
     async def interrupt(self, request: web.Request) -> web.StreamResponse:
         turn_id, body = identifier(request, "turn_id"), parsed(request, _INTERRUPT)
         return reply(await asyncio.shield(self._runner.interrupt(turn_id, body.by)), _VIEW)
+
+    async def decision(self, request: web.Request) -> web.StreamResponse:
+        turn_id = identifier(request, "turn_id")
+        decision_id = identifier(request, "decision_id")
+        return reply(await self._runner.decision(turn_id, decision_id), _DECISION)
 
     async def decide(self, request: web.Request) -> web.StreamResponse:
         turn_id = identifier(request, "turn_id")

@@ -70,12 +70,12 @@ def why_it_asks(
     mode = policy.mode
     if tool in _ALWAYS_ASK:
         return "" if mode == "dontAsk" else "Only a person can answer it."
-    if mode == "dontAsk" or tool in _NEVER:
-        return ""
-    if policy.touched("deny", tool, tool_input, workdir):
+    if mode == "dontAsk" or policy.touched("deny", tool, tool_input, workdir):
         return ""  # the CLI refuses it by itself
     if rule := policy.touched("ask", tool, tool_input, workdir):
         return f"The rule {rule} says to ask."
+    if tool in _NEVER:
+        return ""
     # While it plans, no rule lets an edit by: the CLI would make it.
     planning = mode == "plan" and tool in EDITS
     if mode == "bypassPermissions":

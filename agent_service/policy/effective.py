@@ -35,10 +35,11 @@ class Effective:
     """Of the newest change that is in it."""
 
     def touched(self, behavior: str, tool: str, given: dict[str, Any], workdir: Path) -> str:
-        """The first rule of this behaviour that seems to mean the call (for `allow`: all of it)."""
+        """The first rule of this behaviour that seems to mean the call: all of it to `allow`, any
+        part to `deny`, and to `ask` also what only may be it."""
         for text in getattr(self, behavior):
             rule: Rule = parse(text)
-            fits = rule.covers if behavior == "allow" else rule.touches
+            fits = {"allow": rule.covers, "ask": rule.may_mean}.get(behavior, rule.touches)
             if fits(tool, given, workdir):
                 return str(text)
         return ""

@@ -122,7 +122,7 @@ class Policies:
     ) -> int:
         """How many different people have to allow a call: 2 where an admin listed it so."""
         listed = policies.patterns(db, "two_people")
-        return 2 if any(parse(p).touches(tool, tool_input, workdir) for p in listed) else 1
+        return 2 if any(parse(p).may_mean(tool, tool_input, workdir) for p in listed) else 1
 
     # ---- what was set ----
 

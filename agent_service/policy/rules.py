@@ -26,10 +26,12 @@ _CONTENT = {"Bash", "Read", "Edit", "WebFetch", "Agent", "Skill"}
 _DANGEROUS = frozenset({"Bash", "WebFetch", "WebSearch", "Agent", "Skill", *_EDITS, *_READS})
 _RUNS_OTHERS = frozenset(
     {"bash", "sh", "zsh", "dash", "fish", "env", "xargs", "sudo", "su", "eval", "exec", "nohup"}
-    | {"nice", "timeout", "setsid", "command", "busybox", "ssh", "find"}
+    | {"nice", "timeout", "setsid", "command", "busybox", "ssh", "find", "ksh", "csh", "tcsh"}
+    | {"doas", "watch", "script", "parallel", "flock", "stdbuf", "time", "unshare", "chroot"}
 )
 _INTERPRETERS = re.compile(r"(python|perl|ruby|node|deno|bun|php|lua|awk|gawk|mawk)[0-9.]*")
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
+_PIECES = re.compile(r"[;|&\n(){}`\"'<>$]+")
 _BETWEEN = re.compile(r"&&|\|\||[;|&\n]")
 
 
@@ -63,6 +65,17 @@ class Rule:
         if tool in _EDITS or tool in _READS:
             return _path_fits(self.content, given.get({**_EDITS, **_READS}[tool]), workdir)
         return self.content in (str(given.get("subagent_type", "")), str(given.get("skill", "")))
+
+    def may_mean(self, tool: str, tool_input: dict[str, Any], workdir: Path) -> bool:
+        """As `touches`, and also where a command is wrapped in others (`env git push`), in
+        brackets or in quotes: rather too often than not."""
+        if self.touches(tool, tool_input, workdir):
+            return True
+        if tool != "Bash" or self.tool != "Bash":
+            return False
+        parts = [part.split() for part in _PIECES.split(str(tool_input.get("command", "")))]
+        tails = (" ".join(words[at:]) for words in parts for at in range(len(words)))
+        return any(_command_fits(self.content, tail) for tail in tails)
 
     def __str__(self) -> str:
         return f"{self.tool}({self.content})" if self.content else self.tool
@@ -141,12 +154,17 @@ def runs_others(name: str) -> bool:
 
 
 def asking(tool: str, tool_input: dict[str, Any]) -> tuple[str, ...]:
-    """Rules by which the CLI asks for this call even where it takes it for harmless."""
+    """Rules by which the CLI asks for this call even where it takes it for harmless: a command
+    that only reads, a file of the workspace, a subagent."""
     if tool != "Bash":
-        return ()
+        return (tool,)
     words = [part.split()[0] for part in _commands(str(tool_input.get("command", "")))]
     plain = all(re.fullmatch(r"[\w./+-]+", word) for word in words)
     return tuple(dict.fromkeys(f"Bash({word} *)" for word in words)) if plain else ("Bash",)
+
+
+ASKING_ANY = ("Bash", "Read", "Agent", "Skill")
+"""The same for a call that is not known: every tool that the CLI may run unasked in `default`."""
 
 
 def escaped(content: str) -> str:

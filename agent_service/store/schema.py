@@ -80,6 +80,7 @@ feed = sa.Table(
     sa.Column("conversation", sa.Text, nullable=False),
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("at", sa.Float, nullable=False),
+    sa.Column("decision", sa.Text, nullable=False, server_default=""),
     sqlite_autoincrement=True,
 )
 

@@ -159,8 +159,9 @@ def next_seq(db: sa.Connection, turn_id: str) -> int:
         sa.select(sa.func.max(schema.event.c.seq)).where(schema.event.c.turn_id == turn_id)
     )
     state = db.scalar(sa.select(schema.turn.c.state).where(schema.turn.c.id == turn_id))
-    # Only a turn that was cut off while it ran can have shown deltas above its last event.
-    gap = RESTART_GAP if state == "running" else 1
+    # Only a turn that was cut off while it ran can have shown more than is stored; one whose answer
+    # had no effect yet is queued again then.
+    gap = RESTART_GAP if state == "running" or (state == "queued" and last) else 1
     return cast("int", last or 0) + gap
 
 
@@ -191,6 +192,13 @@ def move(
         db.execute(_FEED, shown)
 
 
+def settled(db: sa.Connection, turn: StoredTurn, decision: str) -> None:
+    """Tell the feed of a decision that was settled while nobody reads its turn."""
+    shown = {"turn_id": turn.id, "conversation": turn.conversation, "state": turn.state,
+             "at": time.time(), "decision": decision}  # fmt: skip
+    db.execute(_FEED, shown)
+
+
 def feed(db: sa.Connection, after: int, limit: int = 500) -> Sequence[FeedEntry]:
     """The feed above `after`, in order."""
     rows = db.execute(
@@ -199,4 +207,6 @@ def feed(db: sa.Connection, after: int, limit: int = 500) -> Sequence[FeedEntry]
         .order_by(schema.feed.c.seq)
         .limit(limit)
     )
-    return [FeedEntry(row.seq, row.turn_id, row.conversation, row.state) for row in rows]
+    return [
+        FeedEntry(row.seq, row.turn_id, row.conversation, row.state, row.decision) for row in rows
+    ]

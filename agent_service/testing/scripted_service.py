@@ -14,7 +14,8 @@ import asyncio
 import json
 import re
 import sys
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -164,9 +165,11 @@ async def _open(opening: Opening) -> ScriptedSession:
     return ScriptedSession(opening)
 
 
-def scripted_service(settings: AgentSettings) -> AgentService:
+def scripted_service(
+    settings: AgentSettings, *, clock: Callable[[], float] = time.time
+) -> AgentService:
     """The service on the settings' socket, without a CLI. Start and stop it like the real one."""
-    return AgentService(settings, sessions=_open)
+    return AgentService(settings, sessions=_open, clock=clock)
 
 
 def main() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 
 import sqlalchemy as sa
@@ -60,7 +61,9 @@ class Answering:
                 self._check(db, now, given)
                 if decisions.answer(db, now, given) == 0:
                     self._keep(db, now, given)
-                    if known.kind != "network":
+                    if known.kind == "network":
+                        _tell_feed(db, turn_now, decision_id)
+                    else:
                         turns.move(db, log.turn_id, "queued", decision=decision_id)
 
             try:
@@ -83,6 +86,20 @@ class Answering:
             await self._policies.changed(where)
         return view, not missing
 
+    async def expire(self, log: TurnLog, known: StoredDecision) -> None:
+        """Nobody answered about a host in time. Raises `AlreadyDecided`."""
+        turn = await self._database.tx(turns.find, known.turn_id)
+
+        def change(db: sa.Connection) -> None:
+            now = turns.find(db, known.turn_id)
+            if now.state != turn.state:
+                raise _Changed
+            decisions.settle(db, known.id, "expired")
+            _tell_feed(db, now, known.id)
+
+        with contextlib.suppress(_Changed):  # the next look finds it again
+            await log.commit(change, *_told(DecisionResolved(known.id, "expired"), turn))
+
     @staticmethod
     def _look(
         db: sa.Connection, turn_id: str, decision_id: str
@@ -91,9 +108,10 @@ class Answering:
         known = decisions.find(db, decision_id)
         if known.turn_id != turn_id:
             raise NotFound("No such decision.")
+        # Who allowed it and was taken back since counts no more.
         if known.approvals:
-            where = _workspace(db, known)
-            still = tuple(p for p in known.approvals if policies.decides(db, where, p))
+            workspace = _workspace(db, known)
+            still = tuple(p for p in known.approvals if policies.decides(db, workspace, p))
             known = replace(known, approvals=still)
         return known, turns.find(db, turn_id)
 
@@ -152,11 +170,19 @@ def _events(
     if not missing:
         state = _STATES[given.outcome]
         resolved = DecisionResolved(known.id, state, given.decided_by, given.reason)
-        if known.kind == "network" and turn.state == "finished":
-            return []
-        if known.kind == "network" and turn.state == "waiting":
-            return [resolved, TurnWaiting(turn.decision or "")]
-        return [resolved]
+        return _told(resolved, turn) if known.kind == "network" else [resolved]
     if given.decided_by in known.approvals:
         return []
     return [DecisionApproved(known.id, given.decided_by, missing), TurnWaiting(known.id)]
+
+
+def _told(resolved: DecisionResolved, turn: StoredTurn) -> list[Event]:
+    """What readers of a turn learn about a host, for which it never waited."""
+    if turn.state == "finished":
+        return []
+    return [resolved, TurnWaiting(turn.decision or "")] if turn.state == "waiting" else [resolved]
+
+
+def _tell_feed(db: sa.Connection, turn: StoredTurn, decision_id: str) -> None:
+    if turn.state in ("waiting", "finished"):
+        turns.settled(db, turn, decision_id)

@@ -159,6 +159,7 @@ class TurnDriver:
                 # The call was not let go: it is denied before the next prompt.
                 return replace(cut, broken=True)
             session.charge(turn.id, request.asker.person)
+            await self._govern_again(control, policy)
         else:
             decision = None
             policy = await self._effective(control, conversation.workspace)

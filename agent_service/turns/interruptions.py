@@ -1,8 +1,8 @@
 """What becomes of a turn whose service, or whose agent, stopped in the middle of it.
 
-A call that was allowed and not yet let go is let go later, as if nothing had happened. One that was
-let go, and whose end is not known, is asked about again: it never runs a second time by itself.
-Any other turn ends as interrupted.
+A call that was allowed and not yet let go is let go later, as if nothing had happened; a denial
+that the agent has not heard is told it later. One that was let go, and whose end is not known, is
+asked about again: it never runs a second time by itself. Any other turn ends as interrupted.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ class Interruptions:
         if turn.state == "waiting":  # it came that far
             log.close()
             return "waiting"
-        if decision is not None and decision.state in ("allowed", "answered"):
-            if not decision.released:
+        if decision is not None:
+            if await self._database.tx(_unheard, decision):
                 await self._database.tx(turns.move, turn.id, "queued", decision=decision.id)
                 log.close()
                 return "queued"
-            if not decision.executed:
+            if decision.released and not decision.executed:
                 await self._ask_again(log, turn, decision)
                 return "waiting"
         await self._ends.finish(log, LOST)
@@ -105,3 +105,10 @@ class Interruptions:
         await log.commit(record, DecisionRequested(asked), TurnWaiting(asked.id))
         _log.warning("turn.asks_again", turn_id=turn.id, decision=asked.id, tool=asked.tool)
         log.close()
+
+
+def _unheard(db: sa.Connection, decision: StoredDecision) -> bool:
+    """Whether an answer has surely had no effect yet."""
+    if decision.state == "denied":
+        return conversations.find(db, decision.conversation).unsettled == decision.id
+    return decision.state in ("allowed", "answered") and not decision.released

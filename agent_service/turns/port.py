@@ -11,6 +11,7 @@ from agent_service.contract.decisions import Decision
 from agent_service.contract.events import Event
 from agent_service.contract.turns import Outcome, TurnRequest
 from agent_service.policy.effective import Effective
+from agent_service.policy.rules import ASKING_ANY
 from agent_service.workspaces.directory import Workspace
 
 
@@ -72,7 +73,7 @@ class Release:
     @classmethod
     def deny_any(cls, message: str) -> Release:
         """Deny what may lie unresolved, and do not ask the model about it."""
-        return cls("", "", "", "", allow=False, message=message, stop=True, must_ask=("Bash",))
+        return cls("", "", "", "", allow=False, message=message, stop=True, must_ask=ASKING_ANY)
 
 
 @dataclass(frozen=True, slots=True)

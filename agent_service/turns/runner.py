@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Literal
+from weakref import WeakValueDictionary
 
 import sqlalchemy as sa
 import structlog
@@ -75,6 +76,7 @@ class TurnRunner:
         self._running: dict[str, Control] = {}
         self._beginning: set[str] = set()
         self._begun: dict[str, Begun] = {}
+        self._settling: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._housekeeping: asyncio.Task[None] | None = None
         self._stopping = False
 
@@ -105,15 +107,26 @@ class TurnRunner:
                     self.readers.forget(turn_id)
                     self.readers.wake_feed()
                 for decision in await self._database.tx(decisions.due, self._clock()):
-                    await self._expire(decision)
+                    async with self._alone(decision.turn_id):
+                        await self._expire(decision)
             except Exception:  # noqa: BLE001 - whatever it was, the next round must come
                 _log.exception("housekeeping.failed")
+
+    def _alone(self, turn_id: str) -> asyncio.Lock:
+        """Answers, stops and expiry of one turn come one after another: none meets another halfway,
+        with the turn neither waiting nor queued."""
+        return self._settling.setdefault(turn_id, asyncio.Lock())
 
     async def _expire(self, decision: StoredDecision) -> None:
         # An answer may have come since we looked.
         with contextlib.suppress(AlreadyDecided):
             if decision.kind == "network":
-                await self._database.tx(decisions.settle, decision.id, "expired")
+                log = await self.readers.log(decision.turn_id)
+                try:
+                    await self._answering.expire(log, decision)
+                finally:
+                    self._forget(decision.turn_id, log)
+                self.readers.wake_feed()
                 return
             ended = Ended("refused", "expired", "Nobody answered in time.", "Ask again.")
             await self._end_waiting(decision, "expired", ended)
@@ -257,10 +270,12 @@ class TurnRunner:
         decision ends, and its call is denied. Raises `NotFound`."""
         await self._database.tx(conversations.find, conversation)
         if (waiting := self._waiting.get(conversation)) is not None:
-            turn = await self._database.tx(turns.view, waiting)
-            decision = await self._database.tx(decisions.find, turn.decision or "")
-            ended = Ended("interrupted", "stopped", "The conversation was closed.")
-            await self._end_waiting(decision, "cancelled", ended)
+            async with self._alone(waiting):
+                turn = await self._database.tx(turns.view, waiting)
+                if turn.state == "waiting":
+                    decision = await self._database.tx(decisions.find, turn.decision or "")
+                    ended = Ended("interrupted", "stopped", "The conversation was closed.")
+                    await self._end_waiting(decision, "cancelled", ended)
         if conversation not in self._workers:
             await self._pool.discard(conversation)
 
@@ -280,51 +295,72 @@ class TurnRunner:
 
     async def interrupt(self, turn_id: str, by: str) -> TurnView:
         """Stop a turn, whatever it does. A finished one stays as it is. Raises `NotFound`."""
-        turn = await self._database.tx(turns.view, turn_id)
         ended = Ended("interrupted", "stopped", f"Stopped by {by}." if by else "Stopped.")
-        control = self._running.get(turn_id)
-        queue = self._queues.get(turn.conversation, [])
-        if control is not None:
+        while True:
+            async with self._alone(turn_id):
+                turn = await self._database.tx(turns.view, turn_id)
+                control = self._running.get(turn_id)
+                if control is None:
+                    await self._end_at_rest(turn, ended, by)
+                    break
             control.cut = control.cut or ended
             await self._driver.cut(turn.conversation, control)
-            with contextlib.suppress(TimeoutError):
+            try:
                 await asyncio.wait_for(control.done.wait(), 5)
-        elif turn.state == "waiting" and turn.decision:
+            except TimeoutError:
+                break
+            # It may have come as far as a question in the same moment: that is withdrawn.
+        return await self._database.tx(turns.view, turn_id)
+
+    async def _end_at_rest(self, turn: TurnView, ended: Ended, by: str) -> None:
+        """End a turn that nobody works on."""
+        queue = self._queues.get(turn.conversation, [])
+        if turn.state == "waiting" and turn.decision:
             decision = await self._database.tx(decisions.find, turn.decision)
             await self._end_waiting(decision, "cancelled", ended, by)
-        elif turn.state in ("queued", "running") and turn_id in queue:
-            queue.remove(turn_id)
-            self._begun.pop(turn_id, None)
-            await self._ends.finish(await self.readers.log(turn_id), ended)
-            self.readers.forget(turn_id)
+        elif turn.turn_id in queue:
+            queue.remove(turn.turn_id)
+            self._begun.pop(turn.turn_id, None)
+            await self._ends.finish(await self.readers.log(turn.turn_id), ended)
+            self.readers.forget(turn.turn_id)
             self.readers.wake_feed()
-        return await self._database.tx(turns.view, turn_id)
 
     async def decide(self, turn_id: str, decision_id: str, given: DecisionAnswer) -> DecisionView:
         """Answer a decision; its turn goes on, unless one more person has to allow it.
 
         Raises `NotFound`, `Forbidden`, `BadRequest` or `AlreadyDecided`.
         """
-        turn = await self._database.tx(turns.view, turn_id)
-        log = await self.readers.log(turn_id)
-        try:
-            view, goes_on = await self._answering.take(log, decision_id, given)
-        except BaseException:
-            self._forget(turn_id, log)
-            raise
-        if goes_on:
-            self._waiting.pop(turn.conversation, None)
-            self._enqueue(turn.conversation, turn_id, first=True)
-        else:
-            self._forget(turn_id, log)
+        async with self._alone(turn_id):
+            turn = await self._database.tx(turns.view, turn_id)
+            known = await self._database.tx(self._decision, turn_id, decision_id)
+            if known.state == "waiting" and known.shown.expires_at <= self._clock():
+                # Its time was over before, and nobody has noticed yet.
+                await self._expire(known)
+            log = await self.readers.log(turn_id)
+            try:
+                view, goes_on = await self._answering.take(log, decision_id, given)
+            except BaseException:
+                self._forget(turn_id, log)
+                raise
+            if goes_on:
+                self._waiting.pop(turn.conversation, None)
+                self._enqueue(turn.conversation, turn_id, first=True)
+            else:
+                self._forget(turn_id, log)
+        self.readers.wake_feed()
         return view
 
-    async def decision(self, turn_id: str, decision_id: str) -> DecisionView:
-        """How a decision stands. Raises `NotFound`."""
-        found = await self._database.tx(decisions.view, decision_id)
+    @staticmethod
+    def _decision(db: sa.Connection, turn_id: str, decision_id: str) -> StoredDecision:
+        found = decisions.find(db, decision_id)
         if found.turn_id != turn_id:
             raise NotFound("No such decision.")
         return found
+
+    async def decision(self, turn_id: str, decision_id: str) -> DecisionView:
+        """How a decision stands. Raises `NotFound`."""
+        await self._database.tx(self._decision, turn_id, decision_id)
+        return await self._database.tx(decisions.view, decision_id)
 
     async def govern(self, change: Change) -> None:
         """A change of the policy acts on the turns that run."""
@@ -345,12 +381,12 @@ class TurnRunner:
         """Settle a decision that was not answered, and end its turn. The call itself is denied
         in the session before any other prompt reaches it."""
         log = await self.readers.log(decision.turn_id)
-        resolved = DecisionResolved(decision.id, state, by, ended.message)
+        # Who stopped it stands beside it.
+        reason = "Stopped." if by else ended.message
+        resolved = DecisionResolved(decision.id, state, by, reason)
         try:
             await log.commit(
-                lambda db: decisions.settle(
-                    db, decision.id, state, decided_by=by, reason=ended.message
-                ),
+                lambda db: decisions.settle(db, decision.id, state, decided_by=by, reason=reason),
                 resolved,
             )
             await self._ends.finish(log, ended)

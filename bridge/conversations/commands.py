@@ -202,6 +202,7 @@ COMMANDS: Commands = {
     "mode": (_governing(governing.mode), "what it does unasked: `mode plan`, for example"),
     "model": (_model, "which model answers here"),
     "rules": (_governing(governing.rules), "what is allowed, asked or denied by a rule"),
+    "two-people": (_governing(governing.two_people), "what two different people have to allow"),
     "deciders": (_governing(governing.people), "whose answers count in this workspace"),
     **share.COMMANDS,
     "whoami": (_whoami, "who Bascule takes you for"),

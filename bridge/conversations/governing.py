@@ -136,6 +136,56 @@ def rules(here: Here) -> str | Call:
     )
 
 
+def two_people(here: Here) -> str | Call:
+    """`two-people`, `two-people add Bash(git push *)`, `two-people remove 2`."""
+    verb, *rest = here.words or ["list"]
+    pattern = " ".join(rest)
+    if verb == "list" and not pattern:
+        return Call(_list_two_people())
+    if here.who.role not in ("operator", "admin"):
+        return "Only an admin says which calls need two people."
+    if verb == "remove" and pattern.isdecimal():
+        return Call(_remove_two_people(here, int(pattern[:6])))
+    if verb == "add" and pattern:
+        return Call(_add_two_people(here, pattern))
+    return (
+        "Write `two-people`, `two-people add Bash(git push *)` or `two-people remove 2`. It holds "
+        "in every workspace."
+    )
+
+
+async def _pairs(agent: Agent) -> list[str]:
+    return [r.pattern for r in (await agent.policy("/v1")).rules if r.behavior == "two_people"]
+
+
+def _list_two_people() -> Callable[[Agent, TellDeciders], Awaitable[str]]:
+    async def make(agent: Agent, _tell: TellDeciders) -> str:
+        lines = [f"{number}. {_code(one)}" for number, one in enumerate(await _pairs(agent), 1)]
+        return "Calls that two different people have to allow:\n\n" + ("\n".join(lines) or "None.")
+
+    return make
+
+
+def _add_two_people(here: Here, pattern: str) -> Callable[[Agent, TellDeciders], Awaitable[str]]:
+    async def make(agent: Agent, _tell: TellDeciders) -> str:
+        await agent.change_rule("PUT", "/v1", "two_people", pattern, here.who.id)
+        return f"From now on two different people have to allow {_code(pattern)}, everywhere."
+
+    return make
+
+
+def _remove_two_people(here: Here, number: int) -> Callable[[Agent, TellDeciders], Awaitable[str]]:
+    async def make(agent: Agent, _tell: TellDeciders) -> str:
+        mine = await _pairs(agent)
+        if not 1 <= number <= len(mine):
+            return f"There is no {number}; `two-people` lists them."
+        pattern = mine[number - 1]
+        await agent.change_rule("DELETE", "/v1", "two_people", pattern, here.who.id)
+        return f"Taken back: {_code(pattern)}. One person is enough again."
+
+    return make
+
+
 async def _all_rules(agent: Agent, here: Here) -> list[tuple[str, str, str]]:
     """(scope, behavior, pattern) of what can be taken back here, in a stable order."""
     found: list[tuple[str, str, str]] = []

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 import structlog
 
 from adapters.contract import ActionIn, Adapter, MessageOut, PostRef
+from agent_service.contract import errors
 from bridge.conversations import places, sharing
 from bridge.engine.deciding import NOT_VALID, Deciding
 from bridge.engine.delivery import Delivery, Report
@@ -87,21 +88,27 @@ class Clicks:
 
     async def _act(self, click_id: int, action: ActionIn) -> None:
         try:
-            told = await self._meaning(action)
+            told = await self._meaning(click_id, action)
             if told:
                 await self._tell(click_id, action, told)
             done = click.update().where(click.c.id == click_id).values(status="done")
             await self._db.tx(lambda con: con.execute(done).rowcount, durable=False)
         except StoreFull as error:
             log.error("click not finished", error=str(error), remedy=error.remedy)
+        except errors.ServiceError as error:
+            log.error("click not noted, again at the next start", click=click_id, error=str(error))
         except Exception:
             log.exception("click failed", click=click_id)
 
-    async def _meaning(self, action: ActionIn) -> str:
+    async def _meaning(self, click_id: int, action: ActionIn) -> str:
         """Do what the button says; returns what its presser is told, if anything."""
+
+        async def tell(text: str) -> None:
+            await self._tell(click_id, action, text)
+
         kind, _, rest = action.action.partition(":")
         if kind == "d":
-            return await self._deciding.act(action, rest)
+            return await self._deciding.act(action, rest, tell)
         if kind == "stop" and rest.isdecimal():
             told, status = await self._db.tx(self._stop, action, int(rest[:18]))
             if status == "queued":

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
 import structlog
 
-from adapters.contract import ActionIn, Adapter, PostRef
-from agent_service.contract import DecisionView, errors, events
+from adapters.contract import ActionIn
+from agent_service.contract import errors
 from bridge.agent_client import TRANSIENT, AgentClient, Patience
 from bridge.conversations import places, sharing
 from bridge.engine.answers import answer_of
-from bridge.engine.delivery import Delivery, Report
 from bridge.engine.job import MESSAGE
+from bridge.engine.late import LateCards
 from bridge.engine.pending import home_of, queue, stop_message
 from bridge.engine.problem import problem_with
 from bridge.engine.worker import Workers
 from bridge.people import access, admission, deciders
 from bridge.people.deciders import Deciders
-from bridge.present.decision import card, resolved
 from bridge.store.database import Database
-from bridge.store.schema import decision, message, post
+from bridge.store.schema import decision, message
 
 log = structlog.get_logger()
 
@@ -33,6 +32,7 @@ NOT_YOUR_TURN = "Only those who take part in this conversation can have it do so
 NOTHING_CHOSEN = "Nothing was chosen or written: press the button again and fill in one of the two."
 ONE_MORE = "Noted. One more person has to allow it."
 NOT_WAITING = "This was decided already; write it as a message instead."
+Tell = Callable[[str], Awaitable[None]]
 STATES = {"allow": "allowed", "deny": "denied", "answer": "answered"}
 
 
@@ -55,37 +55,46 @@ class Deciding:
         db: Database,
         client: AgentClient,
         workers: Workers,
-        adapters: Mapping[str, Adapter],
         told: Deciders,
+        late: LateCards,
         *,
-        report: Report,
         patience: float,
     ) -> None:
         self._db = db
         self._client = client
         self._workers = workers
-        self._adapters = adapters
         self._deciders = told
-        self._report = report
+        self._late = late
         self._patience = patience
 
-    async def act(self, action: ActionIn, rest: str) -> str:
-        """Answer the decision that a button belongs to; gives what its presser is told."""
+    async def act(self, action: ActionIn, rest: str, tell: Tell) -> str:
+        """Answer the decision that a button belongs to; gives what its presser is told at last.
+
+        Whose answer does not count is told at once by `tell`. Raises `ServiceError` where that
+        could not be noted: the click is to be acted on again then.
+        """
         decision_id, _, verb = rest.partition(":")
         refused, asked, person = await self._db.tx(self._asked, action, decision_id, durable=False)
-        if refused:
-            if asked is not None:
-                await self._note(asked, action, refused)
+        if asked is None:
+            log.warning("click on no decision", decision=decision_id, who=_account(action))
             return refused
-        assert asked is not None  # noqa: S101 - it was found
-        if verb == "instead":
-            return await self._do_instead(action, asked, person)
+        if not refused and verb == "instead":
+            told = await self._do_instead(action, asked, person)
+            if told != NOT_YOUR_TURN:
+                return told
+            refused = told
+        if refused:
+            await tell(refused)
+            await self._note(asked, action, refused)
+            return ""
         answer = answer_of(verb, action.values, asked.shown, person)
         if answer is None:
             return NOTHING_CHOSEN if verb == "answer" else NOT_VALID
         patience, told_again = Patience(self._patience), False
         while True:
             try:
+                if told_again:
+                    await self._deciders.tell(asked.workspace, person, again=True)
                 view = await self._client.decide(asked.turn_id, decision_id, answer)
             except TRANSIENT as error:
                 try:
@@ -97,9 +106,10 @@ class Deciding:
                     return f"{error.message} {error.remedy}".strip()
                 # It may have been set up anew, and not know who may decide.
                 told_again = True
-                await self._deciders.tell(asked.workspace, person, again=True)
             except errors.AlreadyDecided as error:
                 await self._workers.went_on(asked.turn_id)
+                if asked.shown["kind"] == "network":
+                    self._late.settle(asked.id)
                 return await self._decided(error, person)
             except errors.NotFound:
                 return NOT_VALID
@@ -107,8 +117,6 @@ class Deciding:
                 return f"{error.message} {error.remedy}".strip()
             else:
                 await self._workers.went_on(asked.turn_id)
-                if asked.shown["kind"] == "network":
-                    await self._show_outcome(asked, action, view)
                 return ONE_MORE if view.state == "waiting" else ""
 
     def _asked(
@@ -134,32 +142,17 @@ class Deciding:
 
     async def _note(self, asked: Asked, action: ActionIn, why: str) -> None:
         """A wrong click stands in the agent service's audit log."""
-        account = action.sender.identity
-        who = f"{account.platform}:{account.tenant}:{account.user}"
-        try:
-            await self._client.refused(asked.turn_id, asked.id, who, why)
-        except errors.ServiceError as error:
-            log.warning("refused click not noted", decision=asked.id, error=str(error))
-
-    async def _show_outcome(self, asked: Asked, action: ActionIn, view: DecisionView) -> None:
-        """A turn that is over tells nothing any more, and its card still has buttons."""
-        adapter = self._adapters.get(action.address.platform)
-        key = f"{asked.turn_id}.d-{asked.id}"
-        ref = await self._db.tx(_ref_of, key, durable=False)
-        if adapter is None or ref is None:
-            return
-        name = await self._db.tx(access.name_of, view.decided_by, durable=False)
-        shown = events.decision_from_json(asked.shown)
-        before = card(shown, adapter.caps.text_limit, adapter.caps.file_limit)
-        resolved_by = events.DecisionResolved(asked.id, view.state, name, view.reason)
-        delivery = Delivery(
-            adapter, action.address, known={key: ref}, record=_kept, report=self._report
-        )
-        try:
-            delivery.show(key, resolved(before, resolved_by))
-            await delivery.flush()
-        finally:
-            await delivery.close()
+        patience, who = Patience(self._patience), _account(action)
+        while True:
+            try:
+                await self._client.refused(asked.turn_id, asked.id, who, why)
+            except TRANSIENT as error:
+                await patience.trouble(error)
+            except errors.ServiceError as error:
+                log.warning("refused click not noted", decision=asked.id, error=str(error))
+                return
+            else:
+                return
 
     async def _do_instead(self, action: ActionIn, asked: Asked, person: str) -> str:
         try:
@@ -204,10 +197,6 @@ class Deciding:
         return f"This was {state} already by {name}."
 
 
-def _ref_of(con: sa.Connection, key: str) -> PostRef | None:
-    found = con.scalar(sa.select(post.c.ref).where(post.c.key == key))
-    return PostRef(found) if found else None
-
-
-async def _kept(_key: str, _ref: PostRef) -> None:
-    """It is known already."""
+def _account(action: ActionIn) -> str:
+    account = action.sender.identity
+    return f"{account.platform}:{account.tenant}:{account.user}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import aclosing
 
 import sqlalchemy as sa
@@ -26,10 +27,14 @@ class Feed:
     The place is stored seldom: reading an entry twice is harmless.
     """
 
-    def __init__(self, db: Database, client: AgentClient, workers: Workers) -> None:
+    def __init__(
+        self, db: Database, client: AgentClient, workers: Workers, settled: Callable[[str], None]
+    ) -> None:
+        """`settled` hears of decisions that were settled after their turn; it must not block."""
         self._db = db
         self._client = client
         self._workers = workers
+        self._settled = settled
         self._seq: int | None = None
         self._saved = 0
 
@@ -50,7 +55,9 @@ class Feed:
         save_at = clock() + SAVE_SECONDS
         async with aclosing(self._client.feed(self._seq)) as entries:
             async for entry in entries:
-                if entry.state != "waiting":
+                if entry.decision and entry.state == "finished":
+                    self._settled(entry.decision)
+                elif entry.decision or entry.state != "waiting":
                     await self._workers.went_on(entry.turn_id)
                 self._seq = max(self._seq, entry.seq)
                 if clock() >= save_at:

@@ -274,7 +274,9 @@ class TurnRun:
         patience = Patience(self._patience_limit)
         while True:
             try:
-                await self._client.interrupt(self.job.turn_id)
+                # Only the person whose conversation it is can stop it.
+                by = str(self.job.request.get("asker", {}).get("person", ""))
+                await self._client.interrupt(self.job.turn_id, by)
             except TRANSIENT as error:
                 await patience.trouble(error)
             except errors.ServiceError as error:

@@ -6,6 +6,7 @@ is answered at once.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Protocol
 
 import sqlalchemy as sa
@@ -41,11 +42,15 @@ class Deciders:
         self._db = db
         self._agent = agent
         self._told: set[str] = set()
+        self._telling = asyncio.Lock()
 
     async def tell(self, workspace: str, by: str, *, again: bool = False) -> None:
         """Nothing happens where it was told before, unless `again`. Raises `ServiceError`."""
         if workspace in self._told and not again:
             return
-        people = tuple(await self._db.tx(of, workspace, durable=False))
-        await self._agent.set_deciders(workspace, people, by)
-        self._told.add(workspace)
+        # Until it is told, the next turn tells it; and no older list may arrive after a newer one.
+        self._told.discard(workspace)
+        async with self._telling:
+            people = tuple(await self._db.tx(of, workspace, durable=False))
+            await self._agent.set_deciders(workspace, people, by)
+            self._told.add(workspace)

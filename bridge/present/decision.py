@@ -133,6 +133,8 @@ def _context(decision: Decision) -> str:
     said = []
     if decision.claim:
         said.append(f"> It says: {plain(decision.claim, 200)}")
+    if decision.kind == "tool" and decision.cwd:
+        said.append(f"> In the folder {_code(decision.cwd)}")
     if decision.why:
         said.append(f"> Why it asks: {plain(decision.why, 200)}")
     if decision.needs > 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,8 +35,10 @@ async def until(check: Callable[[], object], seconds: float = 20.0) -> None:
 
 
 class House:
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, clock: Callable[[], float] = time.time) -> None:
+        """`clock` is the agent service's."""
         self.home = home
+        self.clock = clock
         self.platform = MemoryPlatform()
         upstream = home / "run" / "scripted.sock"
         self.agent = Proxy(home / "run" / "agent.sock", upstream)
@@ -47,7 +50,7 @@ class House:
         self.bridge: Bridge | None = None
 
     async def start_agent(self) -> None:
-        self.service = scripted_service(self.agent_settings)
+        self.service = scripted_service(self.agent_settings, clock=self.clock)
         await self.service.start()
         await self.agent.start()
 

@@ -108,7 +108,7 @@ class Proxy:
             self.open.pop(request.path.split("/")[-2], None)
         elif request.path.endswith("/refused"):
             self.noted.append(json.loads(body))
-        elif "/decisions/" in request.path and answer.status == 200:
+        elif "/decisions/" in request.path and request.method == "POST" and answer.status == 200:
             self.decisions.append(json.loads(body))
         return web.Response(body=got, status=answer.status, content_type="application/json")
 

@@ -1,5 +1,7 @@
 """Decisions, stop, retry and commands."""
 
+import asyncio
+
 import pytest
 
 from adapters.contract import Identity, Sender
@@ -78,7 +80,7 @@ async def test_first_answer_wins(up, wait):
     assert len(up.agent.decisions) == 1
 
 
-async def test_only_the_owner_decides(up, stranger):
+async def test_only_the_owner_decides(up, stranger, wait):
     """Nobody else's click counts; they are told so alone, and it is noted."""
     other = Sender(Identity("memory", "t", "second"), "Sid", host_owner=True)
     await up.say(ASK)
@@ -92,8 +94,81 @@ async def test_only_the_owner_decides(up, stranger):
         stranger.identity,
     ]
     assert up.agent.decisions == []
+    await wait(lambda: len(up.agent.noted) == 2)
     noted = [note["who"] for note in up.agent.noted]
     assert noted == ["memory:t:second", "memory:t:stranger"]
+
+
+async def test_a_wrong_click_is_noted_later(house, wait, stranger):
+    """The agent service is away when a stranger clicks: they are told at once, and it is noted
+    when the service is there again."""
+    await house.start()
+    await house.say(ASK)
+    allow, *_ = await house.card()
+    await house.stop_agent()
+    await house.click(allow, sender=stranger)
+    await house.sees("not let in")
+    assert house.agent.noted == []
+    await house.start_agent()
+    await wait(lambda: house.agent.noted)
+    assert house.agent.noted[0]["who"] == "memory:t:stranger"
+
+
+async def test_a_wrong_click_outlives_the_bridge(house, wait, stranger):
+    """Neither is it forgotten where the bridge ends before it could be noted, and its presser is
+    not told twice."""
+    await house.start()
+    await house.say(ASK)
+    allow, *_ = await house.card()
+    await house.stop_agent()
+    await house.click(allow, sender=stranger)
+    await house.sees("not let in")
+    await house.bridge.stop()
+    await house.start_agent()
+    await house.start()
+    await wait(lambda: house.agent.noted)
+    assert [m.only_for for m in house.platform.shown() if m.only_for] == [stranger.identity]
+
+
+async def test_only_the_owner_does_something_instead(up, wait):
+    """Somebody who may decide, and whose conversation it is not, is told so alone; it is noted, and
+    the question still stands."""
+    other = Sender(Identity("memory", "t", "second"), "Sid", host_owner=True)
+    mine = (await up.command("whoami", "c2", sender=other)).split("Your id: `")[1].split("`")[0]
+    await up.command("deciders", rest=f"add {mine}")
+    await up.say(ASK)
+    instead = next(choice for choice in await up.card() if choice.endswith(":instead"))
+    await up.click(instead, sender=other, values=(("text", ("say mine",)),))
+    await up.sees("Only the person this conversation belongs to")
+    await wait(lambda: up.agent.noted)
+    assert up.agent.noted[0]["who"] == "memory:t:second"
+    assert up.agent.prompts() == [ASK]
+    assert instead in up.choices()
+
+
+async def test_two_clicks_at_once(up, wait):
+    """Allowed and denied in the same moment by two people: one counts, the other is told."""
+    other = Sender(Identity("memory", "t", "second"), "Sid", host_owner=True)
+    mine = (await up.command("whoami", "c2", sender=other)).split("Your id: `")[1].split("`")[0]
+    await up.command("deciders", rest=f"add {mine}")
+    await up.say(ASK)
+    choices = await up.card()
+    deny = next(choice for choice in choices if choice.endswith(":deny"))
+    await asyncio.gather(up.click(choices[0]), up.click(deny, sender=other))
+    await up.sees("already")
+    await up.quiet()
+    assert len(up.agent.decisions) == 1
+    first = "Olga" if up.agent.decisions[0]["outcome"] == "allow" else "Sid"
+    assert any(f"by {first}" in text for text in up.texts())
+    await wait(lambda: not any(c.startswith("d:") for c in up.choices()))
+
+
+async def test_who_stopped_a_question_is_told(up):
+    """A question that is withdrawn names whoever did it."""
+    await up.say(ASK)
+    await up.card()
+    await up.command("stop")
+    await up.sees("✗ Withdrawn by Olga")
 
 
 @pytest.mark.parametrize(

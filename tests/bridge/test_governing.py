@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from adapters.contract import Identity, Sender
-from tests.bridge.house import until
+from bridge.store.schema import person
+from tests.bridge.house import House, until
 
 SECOND = Sender(Identity("memory", "t", "second"), "Sid", host_owner=True)
 PUSH = "bash git push origin main"
@@ -165,6 +168,103 @@ async def test_a_host_can_stay_refused(up):
     await up.sees("over")
     await up.click(button(up.choices(), ":deny"))
     await up.sees("✗ Denied by Olga")
+
+
+class Clock:
+    """The time by which decisions are over."""
+
+    ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead
+
+
+@pytest.fixture
+async def timed(home):
+    """A bridge and an agent service whose clock can be put forward."""
+    made = House(home, clock=Clock())
+    await made.start_agent()
+    await made.start()
+    yield made
+    await made.stop()
+
+
+async def test_a_host_that_nobody_answered_for_loses_its_buttons(timed):
+    """A day later, its turn long over: the card says so, and an old click is told."""
+    await timed.say("fetch https://good.example/x then say over")
+    await timed.click(button(await timed.card(), ":allow"))
+    await timed.sees("over")
+    await timed.quiet()
+    host = button(timed.choices(), ":allow")
+    timed.clock.ahead = 25 * 3600
+    await timed.sees("✗ Nobody answered in time")
+    await until(lambda: timed.choices() == [])
+    await timed.click(host)
+    await timed.sees("expired already")
+
+
+async def test_a_host_that_nobody_answered_for_while_its_turn_waits(timed):
+    """The turn waits for another answer, which is asked later: only the host's card is over, and
+    the other question can still be answered."""
+    await timed.say("fetch https://good.example/x\nthink 0.1\nbash touch x\nsay over")
+    await timed.click(button(await timed.card(), ":allow"))
+    await timed.sees("good.example:443")
+    await until(lambda: len(timed.choices()) > 4)
+    timed.clock.ahead = 25 * 3600
+    await timed.sees("✗ Nobody answered in time")
+    await until(lambda: timed.choices() == [])
+
+
+async def test_a_question_that_nobody_answered(timed):
+    """Past its time it counts as denied: the card says so, and a click on it later is refused."""
+    await timed.say(PUSH)
+    allow = button(await timed.card(), ":allow")
+    timed.clock.ahead = 25 * 3600
+    await timed.sees("✗ Nobody answered in time, so it counts as denied")
+    await timed.click(allow)
+    await timed.sees("expired already")
+    assert timed.agent.decisions == []
+
+
+async def test_calls_that_need_two_people(up):
+    """An admin lists them from the chat; then the first answer is not enough; taken back, it is."""
+    assert "None." in await up.command("two-people")
+    assert "not a rule" in await up.command("two-people", rest="add what ever")
+    assert "everywhere" in await up.command("two-people", rest="add Bash(git push *)")
+    assert "1. `Bash(git push *)`" in await up.command("two-people")
+    assert "two people `Bash(git push *)`" in await up.command("rules")
+    second = (await up.command("whoami", "c2", sender=SECOND)).split("Your id: `")[1].split("`")[0]
+    await up.command("deciders", rest=f"add {second}")
+    await up.say(PUSH + " then say pushed")
+    allow = button(await up.card(), ":allow")
+    await up.click(allow)
+    await up.sees("One more person has to allow it")
+    await up.sees("✓ Allowed by Olga; one more person has to allow it")
+    assert not any("pushed" in text for text in up.texts())
+    await up.click(allow, sender=SECOND)
+    await up.sees("pushed")
+    assert "no 2" in await up.command("two-people", rest="remove 2")
+    assert "One person is enough" in await up.command("two-people", rest="remove 1")
+    assert "None." in await up.command("two-people")
+
+
+@pytest.mark.parametrize("rest", ["add", "remove", "remove x", "what"])
+async def test_two_people_with_wrong_words(up, rest):
+    """A wrong word is answered with the right ones."""
+    assert "two-people add Bash(git push *)" in await up.command("two-people", rest=rest)
+
+
+async def test_only_an_admin_says_what_needs_two_people(up):
+    """A member is refused, whatever their own workspace; everybody can read the list."""
+    await up.command("whoami", "c2", sender=SECOND)
+
+    def demote(con):
+        con.execute(person.update().where(person.c.name == "Sid").values(role="member"))
+
+    await up.bridge.db.tx(demote)
+    for rest in ("add Bash(git push *)", "remove 1"):
+        assert "Only an admin" in await up.command("two-people", "c2", sender=SECOND, rest=rest)
+    assert "None." in await up.command("two-people", "c2", sender=SECOND)
 
 
 @pytest.mark.parametrize("rest", ["add", "add p_nobody", "make p_1", "add a b"])
