@@ -21,8 +21,8 @@ from tests.agent_service.process import ProcessAgent
 AT_ONCE = 3
 
 
-async def measure(decisions: int) -> str:
-    """One line with the figures."""
+async def figures(decisions: int) -> tuple[int, int, int]:
+    """(processes of sessions, the service's private bytes without and with so many waiting)."""
     home = make_home(Path(tempfile.mkdtemp(prefix="bench-")))
     async with ScriptedMessages() as model:
         agent = ProcessAgent(home, model, log_level="warning")
@@ -45,6 +45,12 @@ async def measure(decisions: int) -> str:
         finally:
             await agent.stop()
     shutil.rmtree(home, ignore_errors=True)
+    return processes, before, after
+
+
+async def measure(decisions: int) -> str:
+    """One line with the figures."""
+    processes, before, after = await figures(decisions)
     each = (after - before) / decisions / 1024
     return (
         f"{decisions} waiting decisions: {processes} processes of sessions, "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import structlog
@@ -27,7 +27,7 @@ from agent_service.policy.canonical import (
     target_sha256,
 )
 from agent_service.policy.effective import Effective
-from agent_service.turns.port import Release
+from agent_service.turns.port import Release, SessionFailed
 from agent_service.workspaces.directory import Workspace
 
 _log = structlog.get_logger(__name__)
@@ -71,7 +71,7 @@ class Gate:
         policy: Effective,
         calls: MessageCalls,
         release: Release | None,
-        settled: Callable[[], Awaitable[None]],
+        settled: Callable[[], Coroutine[Any, Any, None]],
     ) -> None:
         """`settled` is called once the unresolved call of a resumed session was answered."""
         self.policy = policy
@@ -81,6 +81,8 @@ class Gate:
         self._release = release
         self._settled = settled
         self._must_ask: set[str] = set()
+        self._asked = asyncio.Event()
+        self._governed: asyncio.Task[None] | None = None
 
     def _asks(self, tool: str, tool_input: dict[str, Any]) -> bool:
         asked_before = input_sha256(tool, tool_input) in self._must_ask
@@ -95,6 +97,18 @@ class Gate:
         """A call lies unresolved that was not asked for yet."""
         return self._release is not None
 
+    async def asked_within(self, seconds: float) -> bool:
+        """Whether the call that was to be settled is asked for in time. Later it is not let go."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._asked.wait()
+        except TimeoutError:
+            if self._asked.is_set():
+                return True
+            self._release = None
+            return False
+        return True
+
     async def ran(self, tool_use_id: str) -> None:
         """A call has its result. The one that lay unresolved may have run without being asked for:
         the CLI took it for harmless."""
@@ -102,14 +116,26 @@ class Gate:
         if release is None or release.tool_use_id != tool_use_id:
             return
         self._release = None
+        self._asked.set()
         if release.allow and release.record is not None:
             await release.record()
-        await self._settled()
+        # Not waited for here: the CLI answers only while somebody reads what it says.
+        self._governed = asyncio.create_task(self._settled())
+        self._governed.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+    async def governed(self) -> None:
+        """Returns once the session has its own policy. Raises `SessionFailed`."""
+        if self._governed is not None:
+            await asyncio.shield(self._governed)
 
     async def pre_tool_use(
         self, hook_input: HookInput, tool_use_id: str | None, _context: HookContext
     ) -> HookJSONOutput:
         """Defer a call that needs a person. Of several in one message only the last can be."""
+        try:
+            await self.governed()
+        except SessionFailed:
+            return _decision("deny", OVER)
         data: dict[str, Any] = dict(hook_input)
         tool, tool_input = str(data["tool_name"]), dict(data["tool_input"])
         if tool_use_id is None or not self._asks(tool, tool_input):
@@ -136,6 +162,7 @@ class Gate:
             agent = getattr(context, "agent_id", None)
             return PermissionResultDeny(message=MAIN_SESSION if agent else AGAIN)
         self._release = None
+        self._asked.set()
         await self._settled()
         if not release.allow:
             return PermissionResultDeny(message=release.message, interrupt=release.stop)

@@ -34,6 +34,8 @@ _log = structlog.get_logger(__name__)
 
 CLOSE_SECONDS = 2
 """How long an idle CLI may take to end by itself (it takes 0.05 s)."""
+AT_REST_SECONDS = 5
+"""How long a session may take to ask for a call that does not seem to lie in it any more."""
 BUSY_CLOSE_SECONDS = 0.2
 """The same in the middle of a turn, where it does not end before its turn has."""
 MOST_NAMED = 20
@@ -51,6 +53,7 @@ NOT_THERE = Ended(
     "The service stopped in the middle, and the agent does not have the allowed call any more: it "
     "is not being run now.",
     "Look at the state of things, then retry.",
+    broken=True,
 )
 HEARD = Ended(
     "failed",
@@ -58,6 +61,7 @@ HEARD = Ended(
     "The service stopped when the agent had its answer already, and before it went on. Nothing is "
     "being run now.",
     "Look at the state of things, then retry it or go on.",
+    broken=True,
 )
 NOT_WATCHED = Ended(
     "failed",
@@ -172,9 +176,12 @@ class ClaudeSession:
             release = self._opening.release
             if release is None or release.stop:
                 yield Ended("completed")
-            else:
+                return
+            # The agent may have given the call up when it saw the service go, and take it up again
+            # all the same: it is let go, or denied, where it asks for it.
+            if not await self._gate.asked_within(AT_REST_SECONDS):
                 yield NOT_THERE if release.allow else HEARD
-            return
+                return
         self._busy = True
         own, work = self._own, self._opening.workspace.work
         translator = Translator(
@@ -200,6 +207,8 @@ class ClaudeSession:
                     if isinstance(item, ToolFinished):
                         await self._gate.ran(item.id)
                     last = isinstance(item, (Deferred, Ended))
+                    if last:
+                        await self._gate.governed()
                     self._busy = not last
                     if own is not None and isinstance(item, Ended):
                         await own.ended(item)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from pathlib import Path
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -91,10 +92,47 @@ def test_one_line_is_one_short_line(text: str, limit: int) -> None:
         assert line.endswith("…")
 
 
-@given(st.text(max_size=300).filter(lambda c: c.isprintable()))
+@given(st.text(max_size=300).filter(lambda c: c.isprintable() and show.visible(c) == c))
 def test_a_command_is_shown_whole(command: str) -> None:
     """What a person allows is all that will run."""
     assert show.decision("Bash", {"command": command}, WORK).shown == command
+
+
+@pytest.mark.parametrize(
+    "c", ["\u00a0", "\u2003", "\u3000", "\u3164", "\u115f", "\u2800", "\u034f", "\ufe0f",
+          "\U000e0041", "\U000e0101", "\u200d", "\u2028", "\r", "\x1b"]
+)  # fmt: skip
+def test_what_looks_like_nothing_is_seen(c: str) -> None:
+    """Spaces that are none to a shell, fillers, variation selectors and tags, by their number."""
+    assert show.visible(f"rm{c}-rf /") == f"rm⟨U+{ord(c):04X}⟩-rf /"
+
+
+@pytest.mark.parametrize("tool", ["Write", "Edit"])
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        ("/w/" + "d/" * 80 + "end.txt", "# the file: " + "d/" * 80 + "end.txt\n"),
+        ("/w/a  b.txt", "# the file: a  b.txt\n"),
+        ("/w/a\nb.txt", "# the file: a⟨U+000A⟩b.txt\n"),
+        ("/w/a\u202eb.txt", "# the file: a⟨U+202E⟩b.txt\n"),
+        ("/w/notes.txt", ""),
+    ],
+)
+def test_a_path_is_shown_whole(tool: str, path: str, line: str) -> None:
+    """Where the title had to be cut, or made one line, the path stands in what is shown."""
+    given = {"file_path": path, "content": "x\n", "old_string": "w\n", "new_string": "x\n"}
+    shown = show.decision(tool, given, WORK).shown
+    assert shown == line + ("x\n" if tool == "Write" else "-w\n+x\n")
+
+
+@given(st.recursive(st.none() | st.text() | st.integers(),
+                    lambda v: st.lists(v) | st.dictionaries(
+                        st.sampled_from(["question", "options", "label"]), v)))  # fmt: skip
+def test_any_questions_can_be_shown_and_answered(questions: object) -> None:
+    """Whatever a model sends in place of questions."""
+    made = show.decision("AskUserQuestion", {"questions": questions}, WORK)
+    given = {q.question: ["yes"] for q in made.questions}
+    assert set(show.answers({"questions": questions}, given).values()) <= {"yes"}
 
 
 @given(st.dictionaries(st.text(max_size=10), st.text(max_size=20) | st.integers(), max_size=4))

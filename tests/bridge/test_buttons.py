@@ -139,7 +139,7 @@ async def test_only_the_owner_does_something_instead(up, wait):
     await up.say(ASK)
     instead = next(choice for choice in await up.card() if choice.endswith(":instead"))
     await up.click(instead, sender=other, values=(("text", ("say mine",)),))
-    await up.sees("Only the person this conversation belongs to")
+    await up.sees("Only those who take part in this conversation")
     await wait(lambda: up.agent.noted)
     assert up.agent.noted[0]["who"] == "memory:t:second"
     assert up.agent.prompts() == [ASK]

@@ -55,7 +55,7 @@ async def test_nobody_but_admins_lets_anybody_in(up):
         for name in ("people", "access"):
             said = await up.command(name, channel, sender=sender, rest="let AAAA-AAAA")
             assert "There is no command" in said or "not let in yet" in said
-    assert "people" not in await up.command("help", "a1", sender=ADA)
+    assert "`people`" not in await up.command("help", "a1", sender=ADA)
 
 
 async def test_wrong_codes_run_out(up):

@@ -293,3 +293,11 @@ def test_the_same_events_give_the_same_posts_with_or_without_deltas(before, part
     stored.apply(DONE)
     texts = [(suffix, post.markdown) for suffix, post in stored.posts()]
     assert [(s, p.markdown) for s, p in live.posts()][: len(texts)] == texts
+
+
+def test_a_call_is_shown_with_its_folder():
+    """Where it would run stands on its card; a question has no folder."""
+    asked = Decision("d1", "t1", "tool", "Bash", "ls", cwd="/srv/work")
+    assert "> In the folder `/srv/work`" in card(asked, 2000, 10_000).markdown
+    plan = Decision("d1", "t1", "plan", "ExitPlanMode", "Look.", cwd="/srv/work")
+    assert "folder" not in card(plan, 2000, 10_000).markdown
