@@ -20,6 +20,7 @@ from claude_agent_sdk import (
 from agent_service.claude import options, prompt
 from agent_service.claude.calls import MessageCalls
 from agent_service.claude.gate import Gate
+from agent_service.claude.outgoing import Outgoing
 from agent_service.claude.outward import Outward
 from agent_service.claude.own import OwnAccount
 from agent_service.claude.translate import Translator
@@ -76,11 +77,15 @@ class ClaudeSession:
         outward: Outward,
         launched: Launch,
         own: OwnAccount | None,
+        outgoing: Outgoing,
         *,
+        instructions: str,
         at_rest: bool,
     ) -> None:
-        """`own` where it runs on a person's own sign-in. `at_rest`: it was opened to settle what
-        may lie unresolved, and nothing does."""
+        """`own` where it runs on a person's own sign-in. `instructions` it was opened with.
+        `at_rest`: it was opened to settle what may lie unresolved, and nothing does."""
+        self.instructions = instructions
+        self._outgoing = outgoing
         self._own = own
         self.model = opening.model or ""
         self._outward = outward
@@ -144,10 +149,14 @@ class ClaudeSession:
     async def prompt(self, request: TurnRequest) -> None:
         """Hand over a prompt as blocks that the CLI does not expand."""
 
+        work = self._opening.workspace.work
+        content = await asyncio.to_thread(prompt.content, request, work)
+        self._outgoing.begin()
+
         async def one() -> AsyncIterator[dict[str, Any]]:
             yield {
                 "type": "user",
-                "message": {"role": "user", "content": prompt.content(request)},
+                "message": {"role": "user", "content": content},
                 "parent_tool_use_id": None,
             }
 
@@ -183,7 +192,7 @@ class ClaudeSession:
                 if isinstance(message, ResultMessage) and message.deferred_tool_use is not None:
                     # Files are read for that.
                     translated = iter(await asyncio.to_thread(list, translated))
-                items = [*self._refused(named), *translated]
+                items = [*self._refused(named), *self._outgoing.take(), *translated]
                 if own is not None:
                     own.account(message, self.model)
                 self._cost = translator.cost

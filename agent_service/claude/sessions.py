@@ -14,6 +14,7 @@ from agent_service.broker.prices import PriceTable
 from agent_service.claude import options, transcript
 from agent_service.claude.calls import MessageCalls
 from agent_service.claude.gate import Gate
+from agent_service.claude.outgoing import Outgoing
 from agent_service.claude.outward import Outward
 from agent_service.claude.own import Doubt, OwnAccount
 from agent_service.claude.session import ClaudeSession
@@ -126,17 +127,29 @@ class ClaudeSessions:
         seen = replace(opening.workspace, config=config)
         start = Effective(options.starting_mode(opening))
         gate = Gate(seen, start, calls, opening.release, settled)
+        instructions = self._workspaces.instructions(opening.workspace)
+        outgoing = Outgoing(opening.workspace.work)
         client = ClaudeSDKClient(
             options.options(
                 opening,
                 gate,
-                self._workspaces.instructions(opening.workspace),
+                instructions,
                 launched,
+                outgoing.server(),
                 lambda line: _log.debug("claude.stderr", line=outward.text(line)[:300]),
                 bypass=self._bypass,
             )
         )
         session = ClaudeSession(
-            client, gate, calls, opening, outward, launched, own, at_rest=at_rest
+            client,
+            gate,
+            calls,
+            opening,
+            outward,
+            launched,
+            own,
+            outgoing,
+            instructions=instructions,
+            at_rest=at_rest,
         )
         return session

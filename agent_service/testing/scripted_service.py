@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from agent_service import log
 from agent_service.claude import show
+from agent_service.claude.outgoing import SEND_FILE, Outgoing
 from agent_service.contract.events import (
     EgressRefused,
     Text,
@@ -28,7 +29,7 @@ from agent_service.contract.events import (
     ToolStarted,
     Usage,
 )
-from agent_service.contract.turns import TurnRequest
+from agent_service.contract.turns import TurnRequest, says_nothing
 from agent_service.policy.asks import why_it_asks
 from agent_service.policy.effective import Effective
 from agent_service.service import AgentService
@@ -36,6 +37,7 @@ from agent_service.settings import AgentSettings, load
 from agent_service.testing.script import parse
 from agent_service.testing.steps import Calls, Drop, Echo, Fail, Hang, Say, Step, Think, Wrong
 from agent_service.turns.port import Deferred, Ended, Opening, Release, SessionItem
+from agent_service.workspaces.directory import Workspaces
 
 _WORDS = re.compile(r"\S+\s*")
 
@@ -50,6 +52,8 @@ class ScriptedSession:
         self._stopped = asyncio.Event()
         self._policy = opening.policy
         self._release = opening.release
+        self.instructions = Workspaces.instructions(opening.workspace)
+        self._outgoing = Outgoing(opening.workspace.work)
 
     def _read(self) -> tuple[str, int]:
         if not self._state.exists():
@@ -65,7 +69,10 @@ class ScriptedSession:
 
     async def prompt(self, request: TurnRequest) -> None:
         self._stopped.clear()
-        self._write(request.prompt, 0)
+        prompt = request.prompt
+        if says_nothing(prompt):
+            prompt = f"say I see {', '.join(file.path for file in request.attachments)}"
+        self._write(prompt, 0)
 
     async def items(self) -> AsyncIterator[SessionItem]:
         prompt, done = self._read()
@@ -130,6 +137,10 @@ class ScriptedSession:
                 yield EgressRefused(
                     urlsplit(str(made.get("url"))).hostname or "", 443, "not_listed"
                 )
+            if allowed and call.tool == SEND_FILE:
+                allowed = not (await self._outgoing.send(made))["is_error"]
+                for ready in self._outgoing.take():
+                    yield ready
             yield ToolFinished(call_id, allowed, "done" if allowed else "not allowed")
             if release is not None and allowed and release.answers:
                 chosen = ", ".join(text for texts in release.answers.values() for text in texts)

@@ -11,9 +11,12 @@ import structlog
 from adapters.contract import Adapter, DeliveryError, MessageIn
 from agent_service.contract import errors
 from bridge.agent_client import TRANSIENT, AgentClient
+from bridge.agent_files import AgentFiles
+from bridge.engine.attaching import Attaching, Brought
 from bridge.engine.delivery import Delivery
 from bridge.engine.inbox import LEASE_SECONDS, Inbox
 from bridge.engine.job import MESSAGE, Job, Lease, LeaseLost
+from bridge.engine.queued import STARTED, TAKEN_BACK, QueuedNotices
 from bridge.engine.record import Record
 from bridge.engine.statusline import StatusLines
 from bridge.engine.turn import Present, TurnRun, Waits
@@ -39,6 +42,8 @@ class Workers:
         client: AgentClient,
         adapters: Mapping[str, Adapter],
         deciders: Deciders,
+        files: AgentFiles,
+        attaching: Attaching,
         *,
         present: Present,
         lines: StatusLines,
@@ -52,6 +57,9 @@ class Workers:
         self._client = client
         self._adapters = adapters
         self._deciders = deciders
+        self._files = files
+        self._attaching = attaching
+        self.notices = QueuedNotices(db, adapters, report)
         self._present = present
         self._lines = lines
         self._report = report
@@ -82,6 +90,7 @@ class Workers:
         for task in watching:
             task.cancel()
         await asyncio.gather(*watching, return_exceptions=True)
+        await self.notices.close()
         self._free = -1_000_000
         if self._held:
             await asyncio.wait(self._held.values(), timeout=patience)
@@ -110,6 +119,8 @@ class Workers:
                 self._lines.mark(adapter, said.address, said.keys[0], "queued")
                 if not behind:
                     self._lines.show(adapter, said.address, QUEUED)
+                else:
+                    self.notices.tell(said)
             self.wake_ready()
         return new
 
@@ -152,6 +163,7 @@ class Workers:
             self._lines.mark(adapter, said.address, said.keys[0], "failed")
             if not left:
                 self._lines.show(adapter, said.address, "")
+        self.notices.show(message_id, TAKEN_BACK)
 
     def _begin(self, lease: Lease, job: Job | None) -> None:
         """A slot was taken for it already."""
@@ -237,6 +249,11 @@ class Workers:
             again=job.resumed,
         )
         log.info("message taken", message=job.message, resumed=job.resumed)
+        self.notices.show(job.message, STARTED)
+
+        async def fetched(job: Job, brought: Brought) -> None:
+            await self._record.fetched(self._inbox, job, brought)
+
         run = TurnRun(
             job,
             client=self._client,
@@ -247,6 +264,9 @@ class Workers:
             remember=self._record.decision,
             name_of=self._record.name_of,
             tell_deciders=self._deciders.tell,
+            attaching=self._attaching,
+            fetched=fetched,
+            files=self._files,
             patience=self._patience,
         )
         self._runs[job.message] = run
