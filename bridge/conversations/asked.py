@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from adapters.contract import Address, Sender
 from bridge.conversations import governing
+from bridge.conversations.errands import Errand
 from bridge.people.access import Person
 from bridge.store.database import Database
 
@@ -24,6 +25,8 @@ class Reply:
     taken_back: int | None = None
     call: governing.Call | None = None
     """It gives the text, instead."""
+    errand: Errand | None = None
+    """It gives the text, and perhaps a file, instead."""
 
 
 @dataclass(frozen=True, slots=True)

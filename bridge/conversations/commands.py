@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from adapters.contract import CommandIn
-from bridge.conversations import governing, places
+from bridge.conversations import files, governing, places
 from bridge.conversations.asked import Asked, Command, Reply
 from bridge.people import access
 from bridge.store.database import Database
@@ -151,5 +151,6 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "mode": (_governing(governing.mode), "what it does unasked: `mode plan`, for example"),
     "rules": (_governing(governing.rules), "what is allowed, asked or denied by a rule"),
     "deciders": (_governing(governing.people), "whose answers count in your workspace"),
+    **files.COMMANDS,
     "whoami": (_whoami, "who Bascule takes you for"),
 }

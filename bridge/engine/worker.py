@@ -8,16 +8,18 @@ from collections.abc import Callable, Mapping
 import sqlalchemy as sa
 import structlog
 
-from adapters.contract import Adapter, DeliveryError, MessageIn
+from adapters.contract import Adapter, CommandIn, DeliveryError, MessageIn, MessageOut
 from agent_service.contract import errors
 from bridge.agent_client import TRANSIENT, AgentClient
 from bridge.agent_files import AgentFiles
+from bridge.conversations.errands import Errand
 from bridge.engine.attaching import Attaching, Brought
 from bridge.engine.delivery import Delivery
 from bridge.engine.inbox import LEASE_SECONDS, Inbox
 from bridge.engine.job import MESSAGE, Job, Lease, LeaseLost
 from bridge.engine.queued import STARTED, TAKEN_BACK, QueuedNotices
 from bridge.engine.record import Record
+from bridge.engine.say import say
 from bridge.engine.statusline import StatusLines
 from bridge.engine.turn import Present, TurnRun, Waits
 from bridge.people.deciders import Deciders
@@ -164,6 +166,23 @@ class Workers:
             if not left:
                 self._lines.show(adapter, said.address, "")
         self.notices.show(message_id, TAKEN_BACK)
+
+    async def run_errand(self, command: CommandIn, errand: Errand) -> str:
+        """Do what a command wants done in a workspace; gives what its sender is told. A file that
+        goes with it is posted for the sender alone."""
+        adapter = self._adapters[command.address.platform]
+        try:
+            told = await errand(self._files, adapter.caps.file_limit)
+        except errors.ServiceError as error:
+            return f"{error.message} {error.remedy}".strip()
+        if told.file is not None:
+            post = MessageOut(
+                told.text, files=(told.file,), only_for=command.sender.identity, tone="notice"
+            )
+            key = f"command.{command.keys[0]}"
+            await say(adapter, command.address, key, post, self._report)
+            return "Here it is."
+        return told.text
 
     def _begin(self, lease: Lease, job: Job | None) -> None:
         """A slot was taken for it already."""
