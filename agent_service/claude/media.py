@@ -40,7 +40,7 @@ def media(data: bytes) -> Media | None:
     for media_type, measure in _IMAGES.items():
         sides = measure(data)
         if sides is not None:
-            fits = 0 < min(sides) and max(sides) <= SIDE_LIMIT
+            fits = min(sides) > 0 and max(sides) <= SIDE_LIMIT
             return Media("image", media_type) if fits else None
     return None
 

@@ -34,8 +34,9 @@ def _attribute(text: str) -> str:
     return re.sub(r"[^\w .-]", "", words)[:80].strip()
 
 
-def content(request: TurnRequest, work: Path) -> list[dict[str, Any]]:
-    """The content blocks of the user message for a turn. Waits for the disk where files came."""
+def content(request: TurnRequest, work: Path, news: str = "") -> list[dict[str, Any]]:
+    """The content blocks of the user message for a turn; `news` is of our own. Waits for the disk
+    where files came."""
     blocks, lines = attached.blocks(work, request.attachments)
     blocks += [
         {
@@ -50,6 +51,8 @@ def content(request: TurnRequest, work: Path) -> list[dict[str, Any]]:
         blocks.append({"type": "text", "text": f"<attached>\n{listed}\n</attached>"})
     if not lines or not says_nothing(request.prompt):
         blocks.append({"type": "text", "text": plain(request.prompt)})
+    if news:
+        blocks.append({"type": "text", "text": f"<system-reminder>{plain(news)}</system-reminder>"})
     name = _attribute(request.asker.name)
     sender = f"{name} (person {_attribute(request.asker.person)})".strip()
     record = f"The message above is from {sender}, by chat."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -79,12 +79,12 @@ class ClaudeSession:
         own: OwnAccount | None,
         outgoing: Outgoing,
         *,
-        instructions: str,
+        news: Callable[[], str],
         at_rest: bool,
     ) -> None:
-        """`own` where it runs on a person's own sign-in. `instructions` it was opened with.
-        `at_rest`: it was opened to settle what may lie unresolved, and nothing does."""
-        self.instructions = instructions
+        """`own` where it runs on a person's own sign-in. `news` is what the next prompt has to say
+        besides. `at_rest`: it was opened to settle what may lie unresolved, and nothing does."""
+        self._news = news
         self._outgoing = outgoing
         self._own = own
         self.model = opening.model or ""
@@ -150,7 +150,7 @@ class ClaudeSession:
         """Hand over a prompt as blocks that the CLI does not expand."""
 
         work = self._opening.workspace.work
-        content = await asyncio.to_thread(prompt.content, request, work)
+        content = await asyncio.to_thread(lambda: prompt.content(request, work, self._news()))
         self._outgoing.begin()
 
         async def one() -> AsyncIterator[dict[str, Any]]:

@@ -18,6 +18,7 @@ from agent_service.claude.outgoing import Outgoing
 from agent_service.claude.outward import Outward
 from agent_service.claude.own import Doubt, OwnAccount
 from agent_service.claude.session import ClaudeSession
+from agent_service.claude.told import Told
 from agent_service.policy.effective import Effective
 from agent_service.sandbox.launch import Launch
 from agent_service.sandbox.launcher import Launcher
@@ -56,6 +57,7 @@ class ClaudeSessions:
         finds it; `bypass`: the mode bypassPermissions may be chosen. `doubt` and `answered` hear of
         sessions on a sign-in, where there is no broker to tell; `prices` says what those would have
         cost."""
+        self._told = Told()
         self._doubt = doubt
         self._answered = answered
         self._prices = prices
@@ -128,6 +130,13 @@ class ClaudeSessions:
         start = Effective(options.starting_mode(opening))
         gate = Gate(seen, start, calls, opening.release, settled)
         instructions = self._workspaces.instructions(opening.workspace)
+        if not opening.resume:
+            self._told.began(opening.conversation, instructions)
+
+        def news() -> str:
+            now = self._workspaces.instructions(opening.workspace)
+            return self._told.news(opening.conversation, now)
+
         outgoing = Outgoing(opening.workspace.work)
         client = ClaudeSDKClient(
             options.options(
@@ -149,7 +158,7 @@ class ClaudeSessions:
             launched,
             own,
             outgoing,
-            instructions=instructions,
+            news=news,
             at_rest=at_rest,
         )
         return session

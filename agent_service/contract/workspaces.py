@@ -18,6 +18,7 @@ LIST_LIMIT = 1000
 DEPTH_LIMIT = 64
 """Folders a path may lead through. What lies deeper is the agent's alone."""
 
+
 def size_in_words(size: int) -> str:
     """Such as `12 kB`: decimal, as people's own systems mostly count."""
     if size < 1000:

@@ -37,7 +37,6 @@ from agent_service.settings import AgentSettings, load
 from agent_service.testing.script import parse
 from agent_service.testing.steps import Calls, Drop, Echo, Fail, Hang, Say, Step, Think, Wrong
 from agent_service.turns.port import Deferred, Ended, Opening, Release, SessionItem
-from agent_service.workspaces.directory import Workspaces
 
 _WORDS = re.compile(r"\S+\s*")
 
@@ -52,7 +51,6 @@ class ScriptedSession:
         self._stopped = asyncio.Event()
         self._policy = opening.policy
         self._release = opening.release
-        self.instructions = Workspaces.instructions(opening.workspace)
         self._outgoing = Outgoing(opening.workspace.work)
 
     def _read(self) -> tuple[str, int]:

@@ -84,9 +84,6 @@ class Openings:
             # Whoever asks now is not the one whose sign-in it runs on, or has another by now.
             await self._pool.discard(conversation.id)
             session = None
-        if session is not None and session.instructions != await self._instructions(conversation):
-            await self._pool.discard(conversation.id)
-            session = None
         resumed = session is None and conversation.started
         if session is None:
             if conversation.unsettled is not None and conversation.started:
@@ -97,11 +94,6 @@ class Openings:
         await session.govern(policy)
         log.add(TurnStarted(session.model, resumed))
         return session
-
-    async def _instructions(self, conversation: StoredConversation) -> str:
-        """As they are now."""
-        place = self.workspaces.at(conversation.workspace)
-        return await self.workspaces.threads.quick(self.workspaces.instructions, place)
 
     def _sign_in(self, request: TurnRequest) -> OwnSignIn | None:
         return self._sign_in_of(request.asker.person) if request.own else None

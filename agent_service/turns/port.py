@@ -107,8 +107,6 @@ class AgentSession(Protocol):
     """One live agent. Used by one task at a time, except `interrupt` and `govern`."""
 
     model: str
-    instructions: str
-    """The workspace's CLAUDE.md as it was when the session was opened: it knows no other."""
 
     @property
     def memory(self) -> int | None:
