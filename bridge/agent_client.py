@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import io
 import json
 import time
@@ -123,77 +124,77 @@ class AgentClient:
 
     async def put_turn(self, turn_id: str, request: dict[str, Any]) -> TurnView:
         """Start the turn, or learn how it stands. Harmless to repeat with the same request."""
-        data = await self._call("PUT", f"/v1/turns/{turn_id}", request, turn_id)
-        return TurnView(**_known(TurnView, data))
+        data = await self.call("PUT", f"/v1/turns/{turn_id}", request, turn_id)
+        return TurnView(**known(TurnView, data))
 
     async def turn(self, turn_id: str) -> TurnView:
         """How a turn stands. Raises `NotFound`."""
-        data = await self._call("GET", f"/v1/turns/{turn_id}", None, turn_id)
-        return TurnView(**_known(TurnView, data))
+        data = await self.call("GET", f"/v1/turns/{turn_id}", None, turn_id)
+        return TurnView(**known(TurnView, data))
 
     async def interrupt(self, turn_id: str, by: str = "") -> None:
         """Ask the turn to end, for this person. Its end comes as an event. Harmless to repeat."""
-        await self._call("POST", f"/v1/turns/{turn_id}/interrupt", {"by": by}, turn_id)
+        await self.call("POST", f"/v1/turns/{turn_id}/interrupt", {"by": by}, turn_id)
 
     async def decide(self, turn_id: str, decision_id: str, answer: DecisionAnswer) -> DecisionView:
         """Answer a decision; the first answer wins. Raises `AlreadyDecided` for later ones."""
         path = f"/v1/turns/{turn_id}/decisions/{decision_id}"
-        data = await self._call("POST", path, asdict(answer), turn_id)
-        return DecisionView(**_known(DecisionView, data))
+        data = await self.call("POST", path, asdict(answer), turn_id)
+        return DecisionView(**known(DecisionView, data))
 
     async def decision(self, turn_id: str, decision_id: str) -> DecisionView:
         """How a decision stands. Raises `NotFound`."""
         path = f"/v1/turns/{turn_id}/decisions/{decision_id}"
-        data = await self._call("GET", path, None, turn_id)
-        return DecisionView(**_known(DecisionView, data))
+        data = await self.call("GET", path, None, turn_id)
+        return DecisionView(**known(DecisionView, data))
 
     async def refused(self, turn_id: str, decision_id: str, who: str, why: str) -> None:
         """Note that an answer was not taken because of who gave it."""
         path = f"/v1/turns/{turn_id}/decisions/{decision_id}/refused"
-        await self._call("POST", path, {"who": who, "why": why})
+        await self.call("POST", path, {"who": who, "why": why})
 
     async def policy(self, place: str) -> PolicyView:
         """Mode and rules of `/v1/policy`, or of one workspace or conversation by its path."""
-        return _policy(await self._call("GET", f"{place}/policy", None))
+        return _policy(await self.call("GET", f"{place}/policy", None))
 
     async def set_mode(self, place: str, mode: str | None, by: str) -> PolicyView:
         """Raises `Forbidden` for one above the deployment's ceiling."""
         body = {"mode": mode, "by": by}
-        return _policy(await self._call("PUT", f"{place}/policy/mode", body))
+        return _policy(await self.call("PUT", f"{place}/policy/mode", body))
 
     async def change_rule(
         self, method: Literal["PUT", "DELETE"], place: str, behavior: str, pattern: str, by: str
     ) -> PolicyView:
         """Add a rule, or take one back. Raises `BadRequest` for one that is none."""
         body = {"behavior": behavior, "pattern": pattern, "by": by}
-        return _policy(await self._call(method, f"{place}/policy/rules", body))
+        return _policy(await self.call(method, f"{place}/policy/rules", body))
 
     async def conversation(self, conversation: str) -> dict[str, Any]:
         """How a conversation stands. Raises `NotFound` before its first turn."""
-        return await self._call("GET", f"/v1/conversations/{conversation}", None)
+        return await self.call("GET", f"/v1/conversations/{conversation}", None)
 
     async def close_session(self, conversation: str) -> None:
         """Close a conversation's idle session, and deny what waits in it. Harmless where there is
         none."""
         try:
-            await self._call("POST", f"/v1/conversations/{conversation}/close", {})
+            await self.call("POST", f"/v1/conversations/{conversation}/close", {})
         except errors.NotFound:
             return
 
     async def set_deciders(self, workspace: str, people: tuple[str, ...], by: str) -> None:
         """From now on the answers of these people count there, and of nobody else."""
         body = {"people": people, "by": by}
-        await self._call("PUT", f"/v1/workspaces/{workspace}/deciders", body)
+        await self.call("PUT", f"/v1/workspaces/{workspace}/deciders", body)
 
     async def warm(self, conversation: str, workspace: str, person: str, *, own: bool) -> None:
         """A message of this person will probably come: get ready. `own` as in `TurnRequest`."""
         body = {"workspace": workspace, "person": person, "own": own}
-        await self._call("POST", f"/v1/conversations/{conversation}/warm", body)
+        await self.call("POST", f"/v1/conversations/{conversation}/warm", body)
 
     async def healthy(self) -> bool:
         """Whether the service answers and says it can work."""
         try:
-            await self._call("GET", "/readyz", None)
+            await self.call("GET", "/readyz", None)
         except errors.ServiceError:
             return False
         return True
@@ -241,7 +242,7 @@ class AgentClient:
                     async for number, data in stream:
                         pause = FIRST_PAUSE
                         after = max(after, number)
-                        yield FeedEntry(**_known(FeedEntry, data))
+                        yield FeedEntry(**known(FeedEntry, data))
             except (errors.ServiceError, TypeError) as error:
                 log.debug("feed interrupted", error=str(error))
             await asyncio.sleep(pause)
@@ -251,43 +252,45 @@ class AgentClient:
         self, path: str, turn_id: str, patience: Patience | None
     ) -> AsyncGenerator[tuple[int, dict[str, Any]], None]:
         try:
-            async with self._open().get(
-                self._url(path),
+            async with self.open().get(
+                self.url(path),
                 headers={"Accept": "text/event-stream"},
-                middlewares=(self._signing("GET", path, b"", turn_id),),
+                middlewares=(self.signing("GET", path, b"", turn_id),),
                 timeout=self._stream_timeout,
             ) as response:
                 if response.status != 200:
-                    raise errors.from_json(await _body(response), response.status)
+                    raise errors.from_json(await body_of(response), response.status)
                 if patience is not None:
                     patience.well()
                 async for number, data in read_events(response.content.iter_any()):
                     yield number, json.loads(data)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
 
-    async def _call(
+    async def call(
         self, method: str, path: str, body: object | None, request_id: str = ""
     ) -> dict[str, Any]:
+        """One call with a JSON answer. Raises `ServiceError`."""
         raw = b"" if body is None else json.dumps(body, ensure_ascii=False).encode()
         headers = {"Content-Type": "application/json"} if raw else {}
         try:
-            async with self._open().request(
+            async with self.open().request(
                 method,
-                self._url(path),
+                self.url(path),
                 data=io.BytesIO(raw) if raw else None,
                 headers=headers,
-                middlewares=(self._signing(method, path, raw, request_id),),
+                middlewares=(self.signing(method, path, raw, request_id),),
                 timeout=self._call_timeout,
             ) as response:
-                answer = await _body(response)
+                answer = await body_of(response)
                 if response.status >= 300:
                     raise errors.from_json(answer, response.status)
                 return answer if isinstance(answer, dict) else {}
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
 
-    def _open(self) -> aiohttp.ClientSession:
+    def open(self) -> aiohttp.ClientSession:
+        """The connections to the service."""
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.UnixConnector(str(self._socket), limit=0),
@@ -295,8 +298,14 @@ class AgentClient:
             )
         return self._session
 
-    def _signing(
+    def signing(
         self, method: str, path: str, body: bytes, request_id: str
+    ) -> aiohttp.ClientMiddlewareType:
+        """Signs each attempt at a call with this body."""
+        return self.signing_of(method, path, hashlib.sha256(body).hexdigest(), request_id)
+
+    def signing_of(
+        self, method: str, path: str, body_sha256: str, request_id: str
     ) -> aiohttp.ClientMiddlewareType:
         """Signs each attempt anew: aiohttp repeats by itself a call whose connection broke, and
         one that had arrived would be refused as a replay."""
@@ -304,18 +313,20 @@ class AgentClient:
         async def sign(
             request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
         ) -> aiohttp.ClientResponse:
-            request.headers["Authorization"] = self._signer.header(
-                method, path, body, now=self._clock(), request_id=request_id
+            request.headers["Authorization"] = self._signer.header_of(
+                method, path, body_sha256, now=self._clock(), request_id=request_id
             )
             return await send(request)
 
         return sign
 
-    def _url(self, path: str) -> URL:
+    def url(self, path: str) -> URL:
+        """Where a path with its query is, exactly as it is signed."""
         return URL(f"http://agent{path}", encoded=True)
 
 
-def _unavailable(error: Exception) -> errors.Unavailable:
+def unavailable(error: Exception) -> errors.Unavailable:
+    """What a connection that failed means to a person."""
     kind = Unreached if isinstance(error, aiohttp.ClientConnectorError) else errors.Unavailable
     why = str(error) or type(error).__name__
     return kind(
@@ -324,7 +335,8 @@ def _unavailable(error: Exception) -> errors.Unavailable:
     )
 
 
-async def _body(response: aiohttp.ClientResponse) -> object:
+async def body_of(response: aiohttp.ClientResponse) -> object:
+    """The JSON of an answer; None where it is none."""
     try:
         return json.loads(await response.read())
     except ValueError:
@@ -332,11 +344,11 @@ async def _body(response: aiohttp.ClientResponse) -> object:
 
 
 def _policy(data: dict[str, Any]) -> PolicyView:
-    rules = tuple(PolicyRule(**_known(PolicyRule, rule)) for rule in data.get("rules", ()))
-    return PolicyView(**{**_known(PolicyView, data), "rules": rules})
+    rules = tuple(PolicyRule(**known(PolicyRule, rule)) for rule in data.get("rules", ()))
+    return PolicyView(**{**known(PolicyView, data), "rules": rules})
 
 
-def _known(kind: type[Any], data: dict[str, Any]) -> dict[str, Any]:
+def known(kind: type[Any], data: dict[str, Any]) -> dict[str, Any]:
     """The fields this version knows: a newer service may send more."""
     names = {f.name for f in fields(kind)}
     return {name: value for name, value in data.items() if name in names}

@@ -119,6 +119,8 @@ class BridgeHost:
                 text = await reply.call.make(self._client, self._tell_deciders)
             except errors.ServiceError as error:
                 text = f"{error.message} {error.remedy}".strip()
+        if reply.errand is not None:
+            text = await self._workers.run_errand(command, reply.errand)
         only_for = command.sender.identity
         return Receipt("stored", MessageOut(text, only_for=only_for, tone="notice"))
 

@@ -12,6 +12,8 @@ from aiohttp import web
 from adapters.contract import Adapter, DeliveryError, Plugin, SetupInvalid
 from bridge import plugins
 from bridge.agent_client import AgentClient
+from bridge.agent_files import AgentFiles
+from bridge.engine.attaching import Attaching, FileLimits
 from bridge.engine.clicks import Clicks
 from bridge.engine.deciding import Deciding
 from bridge.engine.feed import Feed
@@ -42,6 +44,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 """Between two starts of an adapter that ended, in seconds."""
 CLAIM_SECONDS = 60.0
 """Between two looks whether a claim code is still needed."""
+MIB = 1024 * 1024
 REMEMBER_DAYS = 30
 """How long a delivery key is known. Platforms deliver again within hours, at most days."""
 
@@ -82,12 +85,20 @@ class Bridge:
         inbox = Inbox(self.db, mint("n"), settings.adapters, settings.bridge_turn_seconds)
         patience = settings.bridge_agent_patience_seconds
         deciders = Deciders(self.db, self.client)
+        files = AgentFiles(self.client)
+        limits = FileLimits(
+            settings.bridge_file_mib * MIB,
+            settings.bridge_message_mib * MIB,
+            settings.bridge_message_files,
+        )
         self._workers = Workers(
             self.db,
             inbox,
             self.client,
             self.adapters,
             deciders,
+            files,
+            Attaching(self.db, files, limits, settings.spool_dir),
             present=present or TurnPresentation,
             lines=self._lines,
             report=self._heard,

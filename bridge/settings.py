@@ -84,6 +84,15 @@ class BridgeSettings(HomeSettings):
         description="Seconds to try again while the agent service is unreachable, before the "
         "person is offered a Retry.",
     )
+    bridge_file_mib: int = Field(
+        default=32, ge=1, le=512, description="The largest file a person can send, in MiB."
+    )
+    bridge_message_mib: int = Field(
+        default=100, ge=1, le=4096, description="All files of one message together, in MiB."
+    )
+    bridge_message_files: int = Field(
+        default=10, ge=0, le=50, description="Files in one message; 0 takes none at all."
+    )
     log_format: Literal["auto", "human", "json"] = Field(
         default="auto", description="How logs look; auto is human on a terminal, JSON elsewhere."
     )
@@ -112,6 +121,11 @@ class BridgeSettings(HomeSettings):
     def run_dir(self) -> Path:
         """Where sockets are."""
         return self.home / "run"
+
+    @property
+    def spool_dir(self) -> Path:
+        """Where a file is on its way from a platform to the agent service."""
+        return self.home / "bridge" / "spool"
 
     @property
     def agent_socket(self) -> Path:

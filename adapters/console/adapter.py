@@ -16,12 +16,12 @@ from adapters.console.connection import Connection
 from adapters.console.posts import Posts
 from adapters.console.protocol import LINE_LIMIT, Body, Marked, Post, Status, body_of, own_key
 from adapters.console.room import Rooms
+from adapters.console.uploads import Uploads
 from adapters.contract import (
     AdapterContext,
     Address,
     Attachment,
     Capabilities,
-    FileRefused,
     Gone,
     Health,
     Host,
@@ -54,6 +54,7 @@ class ConsoleAdapter:
         self._uid_of = uid_of
         try:
             self._posts = Posts(context.state_dir)
+            self._uploads = Uploads(context.state_dir / "uploads")
         except (sqlite3.Error, OSError) as error:
             raise SetupInvalid(
                 f"The console's memory in {context.state_dir} cannot be used ({error}).",
@@ -100,7 +101,13 @@ class ConsoleAdapter:
         connection: socket.socket = writer.get_extra_info("socket")
         who = peer.sender(self._uid_of(connection), self._owner_uid)
         await Connection(
-            reader, writer, sender=who, host=host, posts=self._posts, rooms=self._rooms
+            reader,
+            writer,
+            sender=who,
+            host=host,
+            posts=self._posts,
+            rooms=self._rooms,
+            uploads=self._uploads,
         ).serve()
 
     async def send(self, to: Address, message: MessageOut, key: str) -> PostRef:
@@ -130,11 +137,8 @@ class ConsoleAdapter:
         self._show(*changed)
 
     def fetch(self, attachment: Attachment) -> AsyncIterator[bytes]:
-        """Always refuses: nothing can be attached in a terminal."""
-        raise FileRefused(
-            f"{attachment.name}: a terminal has no attachments.",
-            remedy="Name the file's path in the message.",
-        )
+        """See the port. What a terminal handed over is kept for a week."""
+        return self._uploads.read(attachment.ref)
 
     async def health(self) -> Health:
         if self._trouble:

@@ -12,7 +12,7 @@ from typing import TextIO
 from rich.console import RenderableType
 from rich.text import Text
 
-from adapters.console import render
+from adapters.console import attach, render
 from adapters.console.clean import line
 from adapters.console.form import Form
 from adapters.console.link import Away, Dismissed, Event, Link, new_key
@@ -24,6 +24,7 @@ from adapters.console.protocol import (
     Say,
     Taken,
     Welcome,
+    said_text,
     up_line,
 )
 from adapters.console.screen import KEYS, Screen, history_at
@@ -33,6 +34,7 @@ GRACE_SECONDS = 0.3
 """New choices cannot be taken for so long: a key that was on its way is not an answer."""
 HELP = (
     "Enter sends, Alt-Enter or Esc Enter starts a new line, up-arrow brings back what you wrote.\n"
+    "/attach PATH adds a file of this machine to your next message; /detach takes them away.\n"
     "Ctrl-C stops the running turn, Ctrl-D leaves (the turn goes on). /quit leaves, too."
 )
 AWAY = "The bridge is away; trying again."
@@ -43,7 +45,17 @@ _COMMAND = re.compile(r"[/!]([a-z]+)(?:\s+(.*))?", re.IGNORECASE | re.DOTALL)
 class Chat:
     """Implements `adapters.console.screen.Watched`."""
 
-    def __init__(self, socket: Path, conversation: str, history: Path, out: TextIO) -> None:
+    def __init__(
+        self,
+        socket: Path,
+        conversation: str,
+        history: Path,
+        out: TextIO,
+        files: tuple[attach.Ready, ...] = (),
+    ) -> None:
+        """`files` go with the first message."""
+        self._files = list(files)
+        """What goes with the next message."""
         self._link = Link(socket, conversation)
         self._transcript = Transcript()
         self._screen = Screen(self, history_at(history), out)
@@ -59,6 +71,9 @@ class Chat:
         """Until the person leaves. Raises `NotRunning` before anything is shown, `Dismissed`."""
         events = self._link.events()
         try:
+            for file in self._files:
+                for part in file.parts:
+                    self._link.send(part)
             welcome = await anext(events)
             self._transcript.name = welcome.name if isinstance(welcome, Welcome) else ""
             self._greet()
@@ -115,7 +130,10 @@ class Chat:
     def _not_stored(self, event: Refused) -> None:
         sent = self._sent.pop(event.key, None)
         kept = ""
-        if isinstance(sent, Say):
+        if sent is None and any(p.key == event.key for f in self._files for p in f.parts):
+            self._files = [f for f in self._files if all(p.key != event.key for p in f.parts)]
+            kept = " The file is not attached any more."
+        elif isinstance(sent, Say):
             self._transcript.unsay(event.key)
             if not self._screen.buffer.text:
                 self._screen.buffer.text = sent.text
@@ -152,9 +170,10 @@ class Chat:
         if not self._transcript.busy:
             return None
         spinner = render.SPINNER[tick % len(render.SPINNER)]
-        what = line(self._transcript.status) or "Working…"
         seconds = int(time.monotonic() - self._since)
-        return Text(f"{spinner} {what} {seconds} s · Ctrl-C stops", "cyan")
+        # The bridge says by itself for how long something has been going on.
+        what = line(self._transcript.status) or f"Working… {seconds} s"
+        return Text(f"{spinner} {what} · Ctrl-C stops", "cyan")
 
     def prompt(self) -> str:
         return "? " if self._form is not None else "› "
@@ -185,7 +204,7 @@ class Chat:
         if self._form is not None:
             return self._fill(text)
         stripped = text.strip()
-        if not stripped:
+        if not stripped and not self._files:
             return True
         if command := _COMMAND.fullmatch(stripped):
             self._command(stripped, command[1].lower(), command[2] or "")
@@ -216,7 +235,9 @@ class Chat:
         self._screen.exit()
 
     def _say(self, text: str) -> bool:
-        said = Say(key=new_key(), text=text.encode("utf-8", "replace").decode())
+        words = text.encode("utf-8", "replace").decode()
+        given = tuple(file.given for file in self._files)
+        said = Say(key=new_key(), text=words if words.strip() else "", files=given)
         if len(up_line(said)) > LINE_LIMIT:
             self._screen.show([Note("That is too long to be handed over.", bad=True)])
             return False
@@ -226,8 +247,9 @@ class Chat:
         else:
             note, self._since = [], time.monotonic()
         self._sent[said.key] = said
-        self._screen.show([self._transcript.say(said.key, said.text), *note])
+        self._screen.show([self._transcript.say(said.key, said_text(said)), *note])
         self._link.send(said)
+        self._files = []
         if self._transcript.away:
             self._screen.show([Note("It is sent as soon as the bridge is back.")])
         return True
@@ -236,8 +258,27 @@ class Chat:
         if name == "quit":
             self.leave()
             return
+        if name in ("attach", "detach"):
+            self._attach(name, rest.strip())
+            return
         self._screen.show([Note(f"› {text}"), *([Note(HELP)] if name == "help" else [])])
         self._link.send(Command(key=new_key(), name=name, rest=rest))
+
+    def _attach(self, name: str, path: str) -> None:
+        if name == "detach":
+            self._files = []
+        elif path:
+            try:
+                file = attach.ready(path)
+            except attach.Unreadable as error:
+                self._screen.show([Note(str(error), bad=True)])
+                return
+            self._files.append(file)
+            for part in file.parts:
+                self._link.send(part)
+        names = ", ".join(f"{f.given.name} ({f.given.size:,} bytes)" for f in self._files)
+        told = f"Goes with your next message: {names}" if names else "Nothing is attached."
+        self._screen.show([Note(line(told))])
 
     def _fill(self, text: str) -> bool:
         assert self._form is not None  # noqa: S101 - the caller looked

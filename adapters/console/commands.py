@@ -49,6 +49,10 @@ def chat(
     ask: Annotated[
         str | None, typer.Option(help="Send this one message, print the answer, end.")
     ] = None,
+    attach: Annotated[
+        list[str] | None,
+        typer.Option(help="A file of this machine for the first message; may be given again."),
+    ] = None,
     hint: Annotated[str, typer.Option(hidden=True)] = "",
 ) -> None:
     """Chat with the agent of a running Bascule in this terminal.
@@ -63,7 +67,8 @@ def chat(
     state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
     path = socket or home / "run" / "console.sock"
     history = state / "bascule" / "chat_history"
-    raise typer.Exit(run(path, conversation, history, ask=ask, hint=hint, place=home))
+    code = run(path, conversation, history, ask=ask, hint=hint, place=home, files=attach or ())
+    raise typer.Exit(code)
 
 
 def _home() -> Path:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import itertools
+import mimetypes
 import sqlite3
 from collections import OrderedDict
 from collections.abc import Callable
@@ -23,6 +25,7 @@ from adapters.console.protocol import (
     Entry,
     Hello,
     Malformed,
+    Part,
     Post,
     Refused,
     Said,
@@ -33,11 +36,15 @@ from adapters.console.protocol import (
     body_of,
     down_line,
     read_up,
+    said_text,
 )
 from adapters.console.room import Room, Rooms
+from adapters.console.uploads import Uploads
 from adapters.contract import (
     ActionIn,
+    Attachment,
     CommandIn,
+    FileRefused,
     Host,
     Inbound,
     Lifecycle,
@@ -72,6 +79,7 @@ class Connection:
         host: Host,
         posts: Posts,
         rooms: Rooms,
+        uploads: Uploads,
     ) -> None:
         self._reader = reader
         self._writer = writer
@@ -79,6 +87,7 @@ class Connection:
         self._host = host
         self._posts = posts
         self._rooms = rooms
+        self._uploads = uploads
         self._waiting: OrderedDict[str, Down] = OrderedDict()
         self._numbers = itertools.count()
         self._more = asyncio.Event()
@@ -192,6 +201,8 @@ class Connection:
         match value:
             case Hello():
                 self.show(Trouble(message="The greeting was said already."))
+            case Part():
+                await self._part(value)
             case Say():
                 await self._say(room, value)
             case Act():
@@ -213,10 +224,29 @@ class Connection:
                     ),
                 )
 
+    async def _part(self, part: Part) -> None:
+        ref = self._uploads.ref(self._sender.identity.user, part.upload)
+        try:
+            data = base64.b64decode(part.data, validate=True)
+            await asyncio.to_thread(self._uploads.write, ref, part.at, data)
+        except (OSError, ValueError, FileRefused) as error:
+            self.show(refused(part.key, error))
+        else:
+            self.show(Taken(key=part.key))
+
     async def _say(self, room: Room, said: Say) -> None:
         key = f"{room.place}/{said.key}"
+        files = []
+        for file in said.files:
+            ref = self._uploads.ref(self._sender.identity.user, file.upload)
+            if self._uploads.size(ref) != file.size:
+                message = f"{file.name} did not arrive whole."
+                self.show(Refused(key=said.key, message=message, remedy="Attach it again."))
+                return
+            kind, _ = mimetypes.guess_type(file.name)
+            files.append(Attachment(ref, file.name, kind or "", file.size))
         try:
-            await asyncio.to_thread(self._posts.note_said, room.place, said.key, said.text)
+            await asyncio.to_thread(self._posts.note_said, room.place, said.key, said_text(said))
         except sqlite3.Error as error:
             self.show(refused(said.key, error))
             return
@@ -224,7 +254,13 @@ class Connection:
             room,
             said.key,
             lambda order: MessageIn(
-                (key,), room.address, self._sender, said.text, order, datetime.now(UTC)
+                (key,),
+                room.address,
+                self._sender,
+                said.text,
+                order,
+                datetime.now(UTC),
+                tuple(files),
             ),
         )
         if not stored:

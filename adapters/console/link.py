@@ -18,6 +18,7 @@ from adapters.console.protocol import (
     Hello,
     Malformed,
     Marked,
+    Part,
     Post,
     Refused,
     Said,
@@ -75,7 +76,7 @@ class Link:
         self._writer: asyncio.StreamWriter | None = None
         self._welcomed = False
 
-    def send(self, value: Say | Act | Command) -> None:
+    def send(self, value: Part | Say | Act | Command) -> None:
         """Returns at once; a `Taken` or a `Refused` with its key follows."""
         line = up_line(value)
         self._open[value.key] = line

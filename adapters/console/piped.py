@@ -14,9 +14,19 @@ from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 from typing import TextIO
 
+from adapters.console.attach import Ready
 from adapters.console.clean import clean, line, unescaped
 from adapters.console.link import Away, Dismissed, Link, Lost, new_key
-from adapters.console.protocol import LINE_LIMIT, Command, Post, Refused, Say, Welcome, up_line
+from adapters.console.protocol import (
+    LINE_LIMIT,
+    Command,
+    Post,
+    Refused,
+    Say,
+    Welcome,
+    said_text,
+    up_line,
+)
 from adapters.console.transcript import PLACEHOLDER, Transcript
 
 MOST_LINES_AHEAD = 100
@@ -88,9 +98,9 @@ class Piped:
         """Each line is a message; empty ones are left out."""
         return await self._served(self._lines(lines))
 
-    async def ask(self, raw: bytes) -> int:
-        """One message, whatever it is."""
-        return await self._served(self._one(raw))
+    async def ask(self, raw: bytes, files: tuple[Ready, ...] = ()) -> int:
+        """One message, whatever it is, with these files."""
+        return await self._served(self._one(raw, files))
 
     async def _served(self, asking: Coroutine[None, None, None]) -> int:
         self._task = asyncio.current_task()
@@ -118,9 +128,9 @@ class Piped:
                 await self._count(lines)
                 return
 
-    async def _one(self, raw: bytes) -> None:
+    async def _one(self, raw: bytes, files: tuple[Ready, ...]) -> None:
         text = self._text(raw, "The message")
-        if text is not None and not await self._ask(text):
+        if text is not None and not await self._ask(text, files):
             self._code = DECISION
 
     async def _count(self, lines: AsyncIterator[bytes]) -> None:
@@ -155,11 +165,15 @@ class Piped:
             return None
         return text
 
-    async def _ask(self, text: str) -> bool:
+    async def _ask(self, text: str, files: tuple[Ready, ...] = ()) -> bool:
         """Sends it and waits until it is answered; False when it waits for a decision."""
         key = new_key()
-        self._transcript.say(key, text)
-        self._link.send(Say(key=key, text=text))
+        said = Say(key=key, text=text, files=tuple(file.given for file in files))
+        self._transcript.say(key, said_text(said))
+        for file in files:
+            for part in file.parts:
+                self._link.send(part)
+        self._link.send(said)
         self._asking = True
         try:
             return await self._answered(key)

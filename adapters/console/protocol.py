@@ -1,10 +1,10 @@
 """What `bascule chat` and the console adapter say to each other: JSON, one value a line.
 
 The terminal begins with `Hello` and is answered by `Welcome`, or by `Trouble` and the end of the
-connection where the versions differ. Then `Say`, `Act` and `Command` go up, each answered by one
-`Taken` or `Refused` with its key; the rest comes down as it happens. A value sent again under its
-key (after a broken connection) is taken once. `rev` grows with every change of a conversation: a
-terminal that was away names the last one it saw and gets everything newer.
+connection where the versions differ. Then `Part`, `Say`, `Act` and `Command` go up, each
+answered by one `Taken` or `Refused` with its key; the rest comes down as it happens. A value sent
+again under its key (after a broken connection) is taken once. `rev` grows with every change of a
+conversation: a terminal that was away names the last one it saw and gets everything newer.
 """
 
 from __future__ import annotations
@@ -17,9 +17,13 @@ from pydantic import Discriminator, Field, StringConstraints, TypeAdapter, Valid
 
 from adapters.contract import Choice, MessageOut, Step
 
-VERSION = 1
+VERSION = 2
 LINE_LIMIT = 8 * 2**20
 """Bytes of one line, its end included. Longer ones are skipped and answered by `Trouble`."""
+PART = 2**20
+"""Bytes of a file that one `Part` brings."""
+LARGEST_FILE = 64 * 2**20
+"""Bytes of a file that a terminal can hand over; the bridge has a limit of its own."""
 CONVERSATION = re.compile(r"[A-Za-z0-9._-]{1,64}")
 """What a conversation may be called."""
 
@@ -43,9 +47,30 @@ class Hello:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Some of a file, before the message that names it. `data` is in base 64."""
+
+    key: Key
+    upload: Key
+    at: Annotated[int, Field(ge=0, le=LARGEST_FILE)]
+    data: Annotated[str, StringConstraints(max_length=PART * 4 // 3 + 4)]
+    type: Literal["part"] = "part"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """A file of a message, handed over whole before."""
+
+    upload: Key
+    name: Annotated[str, StringConstraints(max_length=1000)]
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Say:
     key: Key
     text: str
+    files: Annotated[tuple[Given, ...], Field(max_length=50)] = ()
     type: Literal["say"] = "say"
 
 
@@ -103,6 +128,11 @@ def body_of(message: MessageOut, files: tuple[File, ...] = ()) -> Body:
         answers=own_key(message.answers),
         final=message.final,
     )
+
+
+def said_text(said: Say) -> str:
+    """A message as its writer sees it: its words, and its files below them."""
+    return "\n".join([*([said.text] if said.text else []), *(f"⎙ {f.name}" for f in said.files)])
 
 
 def own_key(message_key: str) -> str:
@@ -192,7 +222,7 @@ class Trouble:
     type: Literal["trouble"] = "trouble"
 
 
-Up: TypeAlias = Annotated[Hello | Say | Act | Command, Discriminator("type")]
+Up: TypeAlias = Annotated[Hello | Part | Say | Act | Command, Discriminator("type")]
 Down: TypeAlias = Annotated[
     Welcome | Post | Said | Marked | Status | Taken | Refused | Trouble, Discriminator("type")
 ]

@@ -25,7 +25,7 @@ from adapters.console.protocol import (
     Trouble,
     Welcome,
 )
-from adapters.contract import Choice, Step
+from adapters.contract import FOLDED, Choice, Step
 
 PLACEHOLDER = "…"
 _OVER = ("done", "failed")
@@ -263,8 +263,11 @@ class Transcript:
         for step in shown.post.body.steps:
             printable = all_of_them or len(shown.printed) >= shown.anchors[step.id]
             if step.state in _OVER and step.id not in shown.through and printable:
+                # What it stands for was printed as it came.
+                known = step.id == FOLDED and bool(shown.through)
                 shown.through.add(step.id)
-                yield step
+                if not known:
+                    yield step
 
 
 def _common(before: str, now: str) -> str:

@@ -11,6 +11,7 @@ from adapters.contract.errors import (
     TryLater,
 )
 from adapters.contract.messages import (
+    FOLDED,
     ActionIn,
     Address,
     Attachment,
@@ -49,6 +50,7 @@ from adapters.contract.port import (
 
 __all__ = [
     "CONTRACT_VERSION",
+    "FOLDED",
     "ActionIn",
     "Adapter",
     "AdapterContext",

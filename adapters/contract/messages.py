@@ -48,12 +48,17 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A file a person sent. `ref` is the adapter's own handle for `Adapter.fetch`."""
+    """A file a person sent. `ref` is the adapter's own handle for `Adapter.fetch`: it names this
+    file alone, and is the same whenever the message is delivered again.
+
+    `name` and `media_type` are the sender's words and decide nothing.
+    """
 
     ref: str
     name: str
     media_type: str
     size: int
+    """Bytes, as the platform says; 0 where it does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +169,11 @@ class Step:
     title: str
     state: Literal["running", "done", "failed", "waiting"]
     detail: str = ""
+
+
+FOLDED = "folded"
+"""The `id` of a step that stands for several finished ones, which are not shown by themselves any
+more. Who shows each step as it comes can leave it out."""
 
 
 @dataclass(frozen=True, slots=True)

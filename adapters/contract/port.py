@@ -114,10 +114,12 @@ class Adapter(Protocol):
         ...
 
     def fetch(self, attachment: Attachment) -> AsyncIterator[bytes]:
-        """The bytes of an attachment, in order. Raises `FileRefused`.
+        """The bytes of an attachment, in order, whole or not at all: what breaks off raises.
 
-        This release of the bridge does not call it yet: it tells the sender that files cannot be
-        passed on. It comes with attachments, without a new version of the contract.
+        Raises `FileRefused` where trying again cannot help: its words are shown to the sender.
+        `TryLater` is tried again; so is any other error, a few times. May be called again for the
+        same attachment, after a restart too, as long as its message is not answered. The caller
+        may close the iterator before its end, when it has enough: then nothing is left open.
         """
         ...
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
-from adapters.testing import choices, inbound, outbound, running
+from adapters.testing import choices, files, inbound, outbound, running
 from adapters.testing.harness import Harness
 
 Check: TypeAlias = Callable[[Harness], Awaitable[None]]
@@ -34,6 +34,10 @@ CHECKS: tuple[Check, ...] = (
     outbound.only_for_one,
     outbound.outage_is_told,
     outbound.extras_never_raise,
+    files.attachment_is_fetched,
+    files.file_without_words,
+    files.unknown_attachment,
+    files.file_is_shown,
     choices.choice_comes_back,
     choices.choice_survives_restart,
     choices.form_brings_values,

@@ -22,6 +22,8 @@ class Seen:
 
     text: str
     choices: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    """Names of the files that came with it."""
 
 
 class Harness(Protocol):
@@ -70,6 +72,11 @@ class Harness(Protocol):
     async def read(self, who: Who) -> Sequence[Seen]:
         """Everything this person sees of what the adapter posted, wherever it is shown to them;
         oldest first. Waits until the platform has shown all it accepted."""
+        ...
+
+    async def attach(self, text: str, name: str, data: bytes, *, key: str) -> bool:
+        """The platform delivers a message from Ann at `place` with a file. Acknowledged or not, as
+        `say`."""
         ...
 
     async def fail(self) -> None:

@@ -18,6 +18,7 @@ from claude_agent_sdk.types import HookInput, HookJSONOutput
 
 from agent_service.claude import show
 from agent_service.claude.calls import MessageCalls
+from agent_service.claude.outgoing import SEND_FILE
 from agent_service.policy.asks import EDITS, why_it_asks
 from agent_service.policy.canonical import (
     LARGEST,
@@ -139,7 +140,8 @@ class Gate:
         data: dict[str, Any] = dict(hook_input)
         tool, tool_input = str(data["tool_name"]), dict(data["tool_input"])
         if tool_use_id is None or not self._asks(tool, tool_input):
-            return {}
+            # Otherwise some modes would deny it, for want of somebody to ask.
+            return _decision("allow") if tool == SEND_FILE and tool_use_id else {}
         if self.policy.mode == "plan" and tool in EDITS:
             return _decision("deny", PLANNING)
         if not self._calls.started:
@@ -158,6 +160,8 @@ class Gate:
         nobody is ever waited for in here."""
         release = self._release
         if release is None or release.tool_use_id not in ("", context.tool_use_id):
+            if tool == SEND_FILE and not self._asks(tool, tool_input):
+                return PermissionResultAllow(updated_input=tool_input)
             self._must_ask.add(input_sha256(tool, tool_input))
             agent = getattr(context, "agent_id", None)
             return PermissionResultDeny(message=MAIN_SESSION if agent else AGAIN)

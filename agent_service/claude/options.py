@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import claude_agent_sdk
-from claude_agent_sdk import ClaudeAgentOptions, HookMatcher
+from claude_agent_sdk import ClaudeAgentOptions, HookMatcher, McpSdkServerConfig
 
 from agent_service.claude.gate import Gate
+from agent_service.claude.outgoing import SEND_FILE, SERVER
 from agent_service.contract.turns import Mode
 from agent_service.sandbox.launch import Launch
 from agent_service.turns.port import Opening
@@ -27,7 +28,9 @@ HOUSE_RULES = (
     "You are reached by chat. Some tool calls need a person's answer, which may take hours: "
     "make such a call alone in its message, and in the main session, not in a subagent. "
     "Where a proxy refuses a host with 403, it is not allowed here and there is no other way to "
-    "it: say which host you need and what for, and go on without it as far as you can."
+    "it: say which host you need and what for, and go on without it as far as you can. "
+    f"A file that the person should have is sent with the tool {SEND_FILE}; what they send lies in "
+    "inbox/."
 )
 
 
@@ -63,6 +66,7 @@ def options(
     gate: Gate,
     instructions: str,
     launched: Launch,
+    sending: McpSdkServerConfig,
     stderr: Callable[[str], None],
     *,
     bypass: bool,
@@ -86,6 +90,7 @@ def options(
         env=launched.environment,
         setting_sources=[],
         strict_mcp_config=True,
+        mcp_servers={SERVER: sending},
         settings=json.dumps(settings),
         system_prompt={"type": "preset", "preset": "claude_code", "append": append},
         permission_mode=starting_mode(opening),

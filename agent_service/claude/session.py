@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from claude_agent_sdk import (
 from agent_service.claude import options, prompt
 from agent_service.claude.calls import MessageCalls
 from agent_service.claude.gate import Gate
+from agent_service.claude.outgoing import Outgoing
 from agent_service.claude.outward import Outward
 from agent_service.claude.own import OwnAccount
 from agent_service.claude.translate import Translator
@@ -87,11 +88,15 @@ class ClaudeSession:
         outward: Outward,
         launched: Launch,
         own: OwnAccount | None,
+        outgoing: Outgoing,
         *,
+        news: Callable[[], str],
         at_rest: bool,
     ) -> None:
-        """`own` where it runs on a person's own sign-in. `at_rest`: it was opened to settle what
-        may lie unresolved, and nothing does."""
+        """`own` where it runs on a person's own sign-in. `news` is what the next prompt has to say
+        besides. `at_rest`: it was opened to settle what may lie unresolved, and nothing does."""
+        self._news = news
+        self._outgoing = outgoing
         self._own = own
         self.model = opening.model or ""
         self._outward = outward
@@ -155,10 +160,14 @@ class ClaudeSession:
     async def prompt(self, request: TurnRequest) -> None:
         """Hand over a prompt as blocks that the CLI does not expand."""
 
+        work = self._opening.workspace.work
+        content = await asyncio.to_thread(lambda: prompt.content(request, work, self._news()))
+        self._outgoing.begin()
+
         async def one() -> AsyncIterator[dict[str, Any]]:
             yield {
                 "type": "user",
-                "message": {"role": "user", "content": prompt.content(request)},
+                "message": {"role": "user", "content": content},
                 "parent_tool_use_id": None,
             }
 
@@ -200,7 +209,7 @@ class ClaudeSession:
                 if isinstance(message, ResultMessage) and message.deferred_tool_use is not None:
                     # Files are read for that.
                     translated = iter(await asyncio.to_thread(list, translated))
-                items = [*self._refused(named), *translated]
+                items = [*self._refused(named), *self._outgoing.take(), *translated]
                 if own is not None:
                     own.account(message, self.model)
                 for item in items:

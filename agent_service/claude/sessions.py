@@ -14,9 +14,11 @@ from agent_service.broker.prices import PriceTable
 from agent_service.claude import options, transcript
 from agent_service.claude.calls import MessageCalls
 from agent_service.claude.gate import Gate
+from agent_service.claude.outgoing import Outgoing
 from agent_service.claude.outward import Outward
 from agent_service.claude.own import Doubt, OwnAccount
 from agent_service.claude.session import ClaudeSession
+from agent_service.claude.told import Told
 from agent_service.policy.effective import Effective
 from agent_service.sandbox.launch import Launch
 from agent_service.sandbox.launcher import Launcher
@@ -55,6 +57,7 @@ class ClaudeSessions:
         finds it; `bypass`: the mode bypassPermissions may be chosen. `doubt` and `answered` hear of
         sessions on a sign-in, where there is no broker to tell; `prices` says what those would have
         cost."""
+        self._told = Told()
         self._doubt = doubt
         self._answered = answered
         self._prices = prices
@@ -126,17 +129,36 @@ class ClaudeSessions:
         seen = replace(opening.workspace, config=config)
         start = Effective(options.starting_mode(opening))
         gate = Gate(seen, start, calls, opening.release, settled)
+        instructions = self._workspaces.instructions(opening.workspace)
+        if not opening.resume:
+            self._told.began(opening.conversation, instructions)
+
+        def news() -> str:
+            now = self._workspaces.instructions(opening.workspace)
+            return self._told.news(opening.conversation, now)
+
+        outgoing = Outgoing(opening.workspace.work)
         client = ClaudeSDKClient(
             options.options(
                 opening,
                 gate,
-                self._workspaces.instructions(opening.workspace),
+                instructions,
                 launched,
+                outgoing.server(),
                 lambda line: _log.debug("claude.stderr", line=outward.text(line)[:300]),
                 bypass=self._bypass,
             )
         )
         session = ClaudeSession(
-            client, gate, calls, opening, outward, launched, own, at_rest=at_rest
+            client,
+            gate,
+            calls,
+            opening,
+            outward,
+            launched,
+            own,
+            outgoing,
+            news=news,
+            at_rest=at_rest,
         )
         return session

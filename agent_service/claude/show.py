@@ -75,6 +75,8 @@ def title(tool: str, tool_input: dict[str, Any], workdir: Path) -> str:
         return one_line(f"Bash: {tool_input.get('command', '')}")
     if tool in _FILES:
         return one_line(f"{tool} {_relative(tool_input.get(_FILES[tool], ''), workdir)}")
+    if tool == "mcp__bascule__send_file":
+        return one_line(f"Send {_relative(tool_input.get('path', ''), workdir)}")
     if tool in _ONE_FIELD:
         return one_line(f"{tool}: {tool_input.get(_ONE_FIELD[tool], '')}")
     return one_line(tool)

@@ -62,8 +62,10 @@ from agent_service.contract.policy import (
 )
 from agent_service.contract.turns import (
     ID_PATTERN,
+    MOST_FILES,
     PROMPT_LIMIT,
     Asker,
+    AttachedFile,
     ConversationView,
     Limits,
     Mode,
@@ -78,6 +80,7 @@ from agent_service.contract.workspaces import (
     DEPTH_LIMIT,
     INSTRUCTIONS_LIMIT,
     LIST_LIMIT,
+    SEND_LIMIT,
     UPLOAD_LIMIT,
     FileEntry,
     FileKind,
@@ -86,6 +89,7 @@ from agent_service.contract.workspaces import (
     Reset,
     WorkspaceRemoved,
     WorkspaceView,
+    size_in_words,
 )
 
 __all__ = [
@@ -97,14 +101,17 @@ __all__ = [
     "LIST_LIMIT",
     "MODES",
     "MODE_WORDS",
+    "MOST_FILES",
     "PATTERN_LIMIT",
     "PROMPT_LIMIT",
     "REFUSALS",
     "RULE_LIMIT",
+    "SEND_LIMIT",
     "UPLOAD_LIMIT",
     "AllowedHost",
     "Answer",
     "Asker",
+    "AttachedFile",
     "AuditEntry",
     "Behavior",
     "Ceiling",
@@ -162,4 +169,5 @@ __all__ = [
     "redaction",
     "says_nothing",
     "signing",
+    "size_in_words",
 ]

@@ -88,10 +88,14 @@ class DecisionResolved:
 
 @dataclass(frozen=True, slots=True)
 class FileReady:
+    """The agent wants the person to have a file. `path` is one of the workspace."""
+
     kind: ClassVar[str] = "file.ready"
     path: str
     name: str
     size: int
+    caption: str = ""
+    """The agent's words about it, on one line."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,8 @@ Outcome: TypeAlias = Literal[
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 """Every id that a caller names. No dot and no slash, so an id can never climb a path."""
 
+MOST_FILES = 50
+"""Files that one turn can bring."""
 MODEL_LIMIT = 200
 """Characters of a model's name."""
 _INVISIBLE = {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs"}
@@ -62,6 +64,23 @@ class QuotedText:
 
 
 @dataclass(frozen=True, slots=True)
+class AttachedFile:
+    """A file that came with the message and was uploaded before: data, never a request.
+
+    Images and PDFs reach the model themselves, as long as they are what `sha256` says; of all
+    others it is told the path and the size.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
+    path: str
+    """In the workspace, such as `inbox/report.csv`."""
+    size: int
+    sha256: str
+    """In hexadecimal."""
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """Where a turn ends by itself. Seconds count while it runs, not while it waits."""
 
@@ -80,8 +99,10 @@ class TurnRequest:
     conversation: str
     workspace: str
     prompt: str
+    """May say nothing where files are attached."""
     asker: Asker
     quotes: tuple[QuotedText, ...] = ()
+    attachments: tuple[AttachedFile, ...] = ()
     mode: Mode | None = None
     """None: as the conversation, workspace or deployment has it."""
     model: str | None = None

@@ -11,10 +11,24 @@ UPLOAD_LIMIT = 512 * 1024 * 1024
 """Bytes of one uploaded file."""
 INSTRUCTIONS_LIMIT = 64 * 1024
 """Bytes of CLAUDE.md, in UTF-8, that reach the agent."""
+SEND_LIMIT = 64 * 1024 * 1024
+"""Bytes of a file that the agent can send to a person."""
 LIST_LIMIT = 1000
 """Entries of one listing; `next` leads on."""
 DEPTH_LIMIT = 64
 """Folders a path may lead through. What lies deeper is the agent's alone."""
+
+
+def size_in_words(size: int) -> str:
+    """Such as `12 kB`: decimal, as people's own systems mostly count."""
+    if size < 1000:
+        return f"{size} B"
+    for unit, one in (("kB", 1e3), ("MB", 1e6), ("GB", 1e9)):
+        if size < one * 1000 or unit == "GB":
+            number = size / one
+            return f"{number:.0f} {unit}" if number >= 10 else f"{number:.1f} {unit}"
+    raise AssertionError(size)
+
 
 FileKind: TypeAlias = Literal["file", "folder", "link", "other"]
 

@@ -16,6 +16,7 @@ from agent_service.contract.decisions import DecisionAnswer, DecisionView
 from agent_service.contract.errors import BadRequest
 from agent_service.contract.turns import (
     MODEL_LIMIT,
+    MOST_FILES,
     PROMPT_LIMIT,
     STRICT,
     TurnRequest,
@@ -26,6 +27,7 @@ from agent_service.http.guard import checked_id, dumps, identifier, number, pars
 from agent_service.http.routes import BRIDGE, Route
 from agent_service.policy.policies import Policies
 from agent_service.turns.runner import TurnRunner
+from agent_service.workspaces import beneath
 
 _REQUEST = TypeAdapter(TurnRequest)
 _VIEW = TypeAdapter(TurnView)
@@ -50,7 +52,12 @@ def checked(request: TurnRequest) -> TurnRequest:
     checked_id(request.conversation, "conversation")
     checked_id(request.workspace, "workspace")
     checked_id(request.asker.person, "asker.person")
-    if says_nothing(request.prompt):
+    if len(request.attachments) > MOST_FILES:
+        raise BadRequest(f"attachments: at most {MOST_FILES} files.", field="attachments")
+    for file in request.attachments:
+        if not beneath.parts_of(file.path) or not file.path.isprintable():
+            raise BadRequest("attachments: that is no path of a file.", field="attachments")
+    if says_nothing(request.prompt) and not request.attachments:
         raise BadRequest("The message is empty.", remedy="Write something.", field="prompt")
     model = request.model
     if model is not None and not (0 < len(model) <= MODEL_LIMIT and model.isprintable()):

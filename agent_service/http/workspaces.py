@@ -14,6 +14,7 @@ from aiohttp import web
 from pydantic import TypeAdapter
 
 from agent_service.contract.workspaces import (
+    LIST_LIMIT,
     FileEntry,
     FileList,
     Instructions,
@@ -72,7 +73,9 @@ class WorkspaceHandlers:
             Route("PUT", one + "/instructions", self.instruct, "Put another CLAUDE.md there; makes "
                   "the workspace if need be.", both, body=Instructions, answer=Instructions),
             Route("GET", one + "/files", self.files, "The files in a folder, by name.", both,
-                  answer=FileList, query={"recursive": "1: and all below it."},
+                  answer=FileList, query={"recursive": "1: and all below it.",
+                         "newest": "So many of the files below it instead, changed last first; "
+                         "hidden ones are left out."},
                   texts={"path": "The folder; none: the workspace's own.",
                          "after": "Go on behind this: `next` of the page before."}),
             Route("GET", one + "/file", self.download, "A file.", both, sends=_BYTES, needs=path),
@@ -89,12 +92,15 @@ class WorkspaceHandlers:
         parts = beneath.parts_of(text(request, "path"))
         after = beneath.parts_of(text(request, "after"))
         recursive = number(request, "recursive") > 0
+        newest = min(number(request, "newest"), LIST_LIMIT)
 
         def page(top: int) -> FileList:
+            if newest:
+                return listing.newest(top, parts, newest)
             return listing.page(top, parts, recursive=recursive, after=after)
 
         async with self._known(request) as place:
-            run = self._places.threads.slow if recursive else self._places.threads.quick
+            run = self._places.threads.slow if recursive or newest else self._places.threads.quick
             return reply(await run(_in, place.work, page), _LIST)
 
     async def upload(self, request: web.Request) -> web.StreamResponse:

@@ -19,6 +19,7 @@ _NEVER = frozenset(
     {"Agent", "Task", "TodoWrite", "TaskCreate", "TaskUpdate", "TaskList", "TaskGet", "TaskOutput"}
     | {"TaskStop", "ToolSearch", "EnterPlanMode", "ListMcpResources", "ReadMcpResource", "Skill"}
     | {"BashOutput", "KillShell", "LS"}
+    | {"mcp__bascule__send_file"}
 )
 _READS = {"Read": "file_path", "Glob": "path", "Grep": "path", "NotebookRead": "notebook_path"}
 EDITS = {"Write": "file_path", "Edit": "file_path", "NotebookEdit": "notebook_path"}

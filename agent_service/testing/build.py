@@ -46,6 +46,11 @@ def write(rest: str) -> Step:
     return one("Write", file_path=path, content=needed(text, "the text") + "\n")
 
 
+def send(rest: str) -> Step:
+    path, _, caption = needed(rest, "the path").partition(" ")
+    return one("mcp__bascule__send_file", path=path, caption=caption.strip())
+
+
 def edit(rest: str) -> Step:
     path, _, change = needed(rest, "the path").partition(" ")
     old, arrow, new = change.partition("=>")

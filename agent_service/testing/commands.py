@@ -155,6 +155,12 @@ COMMANDS: tuple[Command, ...] = (
         lambda _: Tell("history"),
     ),
     Command(
+        r"send\b",
+        "send PATH [CAPTION]",
+        "gives the person a file of the workspace",
+        build.send,
+    ),
+    Command(
         rf"what do you see{_END}",
         "what do you see",
         "counts the attached images and files",

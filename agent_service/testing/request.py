@@ -19,7 +19,13 @@ from typing import Any
 _REMINDER = "<system-reminder>"
 _CUT_OFF = "Your response above was cut off mid-stream."
 # What the CLI says in a person's place.
+_FILES = "<attached>"
+_ABOUT_FILES = "what do you see"
+"""Stands for the words of a message that has files and no words."""
 _NOT_A_PERSON = (
+    _FILES,
+    "<quoted ",
+    "[Image: source:",
     _REMINDER,
     _CUT_OFF,
     "Continue from where you left off.",
@@ -69,13 +75,16 @@ class Request:
     @cached_property
     def _words(self) -> list[tuple[int, str]]:
         """Every text of a person, with the index of its message."""
-        return [
-            (index, text)
-            for index, message in enumerate(self.messages)
-            if message.get("role") == "user"
-            for text in _texts(message.get("content"))
-            if text.strip() and not text.lstrip().startswith(_NOT_A_PERSON)
-        ]
+        found = []
+        for index, message in enumerate(self.messages):
+            if message.get("role") != "user":
+                continue
+            texts = list(_texts(message.get("content")))
+            words = [t for t in texts if t.strip() and not t.lstrip().startswith(_NOT_A_PERSON)]
+            if not words and any(text.startswith(_FILES) for text in texts):
+                words = [_ABOUT_FILES]
+            found += [(index, text) for text in words]
+        return found
 
     @property
     def text(self) -> str:

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 from agent_service import log
 from agent_service.claude import show
+from agent_service.claude.outgoing import SEND_FILE, Outgoing
 from agent_service.contract.events import (
     EgressRefused,
     Text,
@@ -29,7 +30,7 @@ from agent_service.contract.events import (
     ToolStarted,
     Usage,
 )
-from agent_service.contract.turns import TurnRequest
+from agent_service.contract.turns import TurnRequest, says_nothing
 from agent_service.policy.asks import why_it_asks
 from agent_service.policy.effective import Effective
 from agent_service.service import AgentService
@@ -51,6 +52,7 @@ class ScriptedSession:
         self._stopped = asyncio.Event()
         self._policy = opening.policy
         self._release = opening.release
+        self._outgoing = Outgoing(opening.workspace.work)
 
     def _read(self) -> tuple[str, int]:
         if not self._state.exists():
@@ -66,7 +68,10 @@ class ScriptedSession:
 
     async def prompt(self, request: TurnRequest) -> None:
         self._stopped.clear()
-        self._write(request.prompt, 0)
+        prompt = request.prompt
+        if says_nothing(prompt):
+            prompt = f"say I see {', '.join(file.path for file in request.attachments)}"
+        self._write(prompt, 0)
 
     async def items(self) -> AsyncIterator[SessionItem]:
         prompt, done = self._read()
@@ -131,6 +136,10 @@ class ScriptedSession:
                 yield EgressRefused(
                     urlsplit(str(made.get("url"))).hostname or "", 443, "not_listed"
                 )
+            if allowed and call.tool == SEND_FILE:
+                allowed = not (await self._outgoing.send(made))["is_error"]
+                for ready in self._outgoing.take():
+                    yield ready
             yield ToolFinished(call_id, allowed, "done" if allowed else "not allowed")
             if release is not None and allowed and release.answers:
                 chosen = ", ".join(text for texts in release.answers.values() for text in texts)

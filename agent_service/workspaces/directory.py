@@ -138,7 +138,8 @@ class Workspaces:
 
     # ---- CLAUDE.md ----
 
-    def instructions(self, workspace: Workspace) -> str:
+    @staticmethod
+    def instructions(workspace: Workspace) -> str:
         """The workspace's CLAUDE.md, at most `INSTRUCTIONS_LIMIT` bytes of it; empty if none.
 
         Never follows a link out of the workspace and never blocks on a pipe or a device.

@@ -8,8 +8,10 @@ import stat
 from collections.abc import Iterator
 
 from agent_service.contract.workspaces import DEPTH_LIMIT, LIST_LIMIT, FileEntry, FileList
-from agent_service.workspaces import beneath
+from agent_service.workspaces import beneath, trees
 from agent_service.workspaces.beneath import FOLDER, Parts
+
+_LEFT_OUT = frozenset({"node_modules", "__pycache__"})
 
 
 def page(
@@ -28,6 +30,22 @@ def page(
                 return FileList(path, tuple(entries), next=entries[-1].path)
             entries.append(entry)
     return FileList(path, tuple(entries))
+
+
+def newest(top: int, parts: Parts, most: int) -> FileList:
+    """The files below a folder that were changed last, those first. Hidden ones, and what lies in
+    hidden folders or in those that tools fill by themselves, are left out."""
+    found: list[FileEntry] = []
+    path = "/".join(parts)
+    with beneath.folder(top, parts) as handle:
+        entries = (
+            beneath.entry("/".join((*parts, *one.parts)), one.info)
+            for one in trees.walk(handle, lambda _parts, _why: None)
+            if stat.S_ISREG(one.info.st_mode) and not _LEFT_OUT.intersection(one.parts)
+            if not any(name.startswith(".") for name in one.parts)
+        )
+        found = heapq.nlargest(most, entries, key=lambda entry: (entry.modified, entry.path))
+    return FileList(path, tuple(found))
 
 
 def _below(handle: int, prefix: Parts, after: Parts, room: int, depth: int) -> Iterator[FileEntry]:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from adapters.contract import Address, Identity, Sender
 from bridge.conversations import governing, sharing
+from bridge.conversations.errands import Errand
 from bridge.people import access
 from bridge.people.access import Person
 from bridge.store.database import Database
@@ -25,6 +26,8 @@ class Reply:
     taken_back: tuple[int, ...] = ()
     call: governing.Call | None = None
     """It gives the text, instead."""
+    errand: Errand | None = None
+    """It gives the text, and perhaps a file, instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +51,21 @@ class Asked:
     @property
     def refusal(self) -> str:
         """Why this conversation is none of theirs; empty where it is, or where there is none."""
-        if self.home is None or (self.home.owner is None and self.home.workspace is None):
+        if self.home is None:
+            bound = sharing.workspace_at(self.con, self.address)
+            if bound is None or sharing.is_member(self.con, bound, self.who.id):
+                return ""
+            return sharing.NOT_A_MEMBER.format(id=self.who.id)
+        if self.home.owner is None and self.home.workspace is None:
             return ""
         return sharing.refusal(self.con, self.home, self.who)
+
+    @property
+    def workspace(self) -> str:
+        """Where this conversation works, or would."""
+        if self.home is None:
+            return sharing.workspace_at(self.con, self.address) or self.who.workspace
+        return sharing.workspace_of(self.con, self.home) or self.who.workspace
 
     def whom(self, word: str) -> Person | None:
         """Somebody by a mention or their id; a removed person is nobody."""

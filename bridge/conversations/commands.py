@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from adapters.contract import CommandIn
-from bridge.conversations import governing, places, share, sharing
+from bridge.conversations import files, governing, places, share, sharing
 from bridge.conversations.asked import Asked, Command, Commands, Reply
 from bridge.people import access, admission, deciders
 from bridge.people import commands as people
@@ -204,6 +204,7 @@ COMMANDS: Commands = {
     "rules": (_governing(governing.rules), "what is allowed, asked or denied by a rule"),
     "two-people": (_governing(governing.two_people), "what two different people have to allow"),
     "deciders": (_governing(governing.people), "whose answers count in this workspace"),
+    **files.COMMANDS,
     **share.COMMANDS,
     "whoami": (_whoami, "who Bascule takes you for"),
     **people.COMMANDS,

@@ -9,25 +9,28 @@ from typing import Any
 import sqlalchemy as sa
 import structlog
 
-from adapters.contract import ActionIn, Adapter, MessageOut, PostRef
+from adapters.contract import ActionIn, Adapter, MessageOut
 from agent_service.contract import errors
 from bridge.conversations import places, sharing
 from bridge.engine.deciding import NOT_VALID, Deciding
-from bridge.engine.delivery import Delivery, Report
+from bridge.engine.delivery import Report
 from bridge.engine.inbox import remember
 from bridge.engine.job import ACTION
-from bridge.engine.pending import home_of, queue, stop_message
+from bridge.engine.pending import home_of, next_instead, queue, stop_message
+from bridge.engine.queued import NEXT
+from bridge.engine.say import say
 from bridge.engine.worker import Workers
 from bridge.people import admission
 from bridge.store.database import Database
 from bridge.store.errors import StoreFull
-from bridge.store.schema import click, message
+from bridge.store.schema import click, is_open, message
 
 log = structlog.get_logger()
 
 NOT_YOURS = "Only those who take part in this conversation can use this button."
 NOT_YOUR_TURN = "Only who asked, the owner of the conversation and those who decide there can."
 RETRIED = "This was asked again already."
+ALREADY_STARTED = "This has started already, or is over: there is nothing to change."
 ALREADY_OVER = "This is over already; there is nothing to stop."
 
 
@@ -116,6 +119,14 @@ class Clicks:
             elif status:
                 self._workers.stop_turn(int(rest[:18]))
             return told
+        if kind == "instead" and rest.isdecimal():
+            told, running = await self._db.tx(self._instead, action, int(rest[:18]))
+            if not told:
+                self._workers.notices.show(int(rest[:18]), NEXT)
+            if running is not None:
+                self._workers.stop_turn(running)
+            self._workers.wake_ready()
+            return told
         if kind == "retry" and rest.isdecimal():
             told = await self._db.tx(self._retry, action, int(rest[:18]))
             self._workers.wake_ready()
@@ -143,6 +154,24 @@ class Clicks:
             return ALREADY_OVER, ""
         return "", row.status
 
+    def _instead(
+        self, con: sa.Connection, action: ActionIn, message_id: int
+    ) -> tuple[str, int | None]:
+        """(what its presser is told, the message whose turn is to be stopped for it)."""
+        row = con.execute(sa.select(message).where(message.c.id == message_id)).first()
+        if refused := self._refused(con, action, row):
+            return refused, None
+        if row is None or row.status != "queued":
+            return ALREADY_STARTED, None
+        c = message.c
+        running = sa.select(message).where(
+            c.conversation == row.conversation, is_open, c.status != "queued"
+        )
+        current = con.execute(running).first()
+        if current is not None and (refused := self._refused(con, action, current)):
+            return refused, None
+        return "", next_instead(con, self._db, row)
+
     def _retry(self, con: sa.Connection, action: ActionIn, message_id: int) -> str:
         row = con.execute(sa.select(message).where(message.c.id == message_id)).first()
         if refused := self._refused(con, action, row):
@@ -163,14 +192,5 @@ class Clicks:
         adapter = self._adapters.get(action.address.platform)
         if adapter is None:
             return
-        delivery = Delivery(adapter, action.address, known={}, record=_nothing, report=self._report)
-        try:
-            said = MessageOut(text, only_for=action.sender.identity, tone="notice")
-            delivery.show(f"click.{click_id}", said)
-            await delivery.flush()
-        finally:
-            await delivery.close()
-
-
-async def _nothing(_key: str, _ref: PostRef) -> None:
-    """A word to one person is never edited: its ref need not be kept."""
+        said = MessageOut(text, only_for=action.sender.identity, tone="notice")
+        await say(adapter, action.address, f"click.{click_id}", said, self._report)

@@ -178,8 +178,18 @@ class Inbox:
             resumed=resumed,
             after_seq=row.after_seq,
             stop_asked=row.stop_asked,
+            fetched=bool(row.state.get("fetched")),
+            refused=tuple(row.state.get("refused", ())),
             posts=self._posts(con, row.id) if resumed else {},
         )
+
+    def fetched(
+        self, con: sa.Connection, job: Job, request: dict[str, Any], refused: tuple[str, ...]
+    ) -> None:
+        """Its files were dealt with: from here on this is the request."""
+        self._held(con, job.lease)
+        state = {"fetched": True, "refused": list(refused)}
+        con.execute(_START, {"it": job.message, "request": request, "state": state})
 
     def _posts(self, con: sa.Connection, message_id: int) -> dict[str, PostRef]:
         rows = con.execute(sa.select(post.c.key, post.c.ref).where(post.c.message == message_id))

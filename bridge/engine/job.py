@@ -45,5 +45,9 @@ class Job:
     after_seq: int = 0
     """The event it waited at."""
     stop_asked: bool = False
+    fetched: bool = False
+    """Its files were dealt with: those in the request are in the workspace."""
+    refused: tuple[str, ...] = ()
+    """Files that could not be had, in words for the sender."""
     posts: dict[str, PostRef] = field(default_factory=dict)
     """What is on the platform already, by key."""

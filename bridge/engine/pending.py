@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from bridge.people import access
 from bridge.store.database import Database
-from bridge.store.schema import conversation, message
+from bridge.store.schema import conversation, is_open, message
 
 
 def stop_message(con: sa.Connection, db: Database, row: Any) -> bool:
@@ -34,6 +34,21 @@ def stop_message(con: sa.Connection, db: Database, row: Any) -> bool:
         here.where(c.waiting_turn == row.turn_id).values(waiting_turn=None, ready_at=db.now)
     )
     return True
+
+
+def next_instead(con: sa.Connection, db: Database, row: Any) -> int | None:
+    """A queued message comes next, and what is in progress before it is to be stopped; gives that
+    one's id. Harmless to repeat."""
+    c = message.c
+    here = con.execute(sa.select(message).where(c.conversation == row.conversation, is_open)).all()
+    first = min(one.order for one in here if one.status == "queued")
+    if row.order > first or any(one.order == first and one.id < row.id for one in here):
+        con.execute(message.update().where(c.id == row.id).values(order=first - 1))
+    current = next((one for one in here if one.status != "queued"), None)
+    if current is None:
+        return None
+    stop_message(con, db, current)
+    return int(current.id)
 
 
 def queue(con: sa.Connection, db: Database, home: Any, order: int, payload: Any) -> int:

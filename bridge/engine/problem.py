@@ -10,6 +10,13 @@ from agent_service.contract import PROMPT_LIMIT, says_nothing
 
 def problem_with(said: MessageIn) -> tuple[MessageIn, str]:
     """(the message as it can be stored, what is wrong with it in words for the sender)."""
+    said = replace(
+        said,
+        attachments=tuple(
+            replace(a, name=_repaired(a.name), media_type=_repaired(a.media_type))
+            for a in said.attachments
+        ),
+    )
     try:
         said.text.encode()
         said.sender.name.encode()
@@ -21,6 +28,7 @@ def problem_with(said: MessageIn) -> tuple[MessageIn, str]:
             text=_repaired(said.text),
             sender=replace(said.sender, name=_repaired(said.sender.name)),
             quotes=(),
+            attachments=(),
         )
         return bare, "That message is not valid text (broken UTF-8). Please send it again."
     size = len(said.text) + sum(len(q.text) + len(q.author) for q in said.quotes)
@@ -30,9 +38,7 @@ def problem_with(said: MessageIn) -> tuple[MessageIn, str]:
             f"That message has {size:,} characters; {PROMPT_LIMIT:,} are the most the agent takes. "
             "Please shorten it, or send the long part as a file."
         )
-    if says_nothing(said.text):
-        if said.attachments:
-            return said, "Files cannot be passed on to the agent yet. Please send text."
+    if says_nothing(said.text) and not said.attachments:
         return said, "That message is empty. Please write what the agent should do."
     return said, ""
 

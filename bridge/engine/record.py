@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import TypeVar, TypeVarTuple
 
 import sqlalchemy as sa
@@ -11,6 +12,8 @@ import structlog
 
 from adapters.contract import PostRef
 from agent_service.contract import Decision
+from bridge.engine.attaching import Brought
+from bridge.engine.inbox import Inbox
 from bridge.engine.job import Job
 from bridge.engine.turn import shown_decision
 from bridge.people import access
@@ -30,12 +33,14 @@ class Record:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    async def stored(self, fn: Callable[[sa.Connection, *Ts], T], *args: *Ts) -> T:
+    async def stored(
+        self, fn: Callable[[sa.Connection, *Ts], T], *args: *Ts, durable: bool = False
+    ) -> T:
         """A step of a worker: it waits for room on the disk rather than lose its place."""
         pause = 0.25
         while True:
             try:
-                return await self._db.tx(fn, *args, durable=False)
+                return await self._db.tx(fn, *args, durable=durable)
             except StoreFull as error:
                 log.error("waiting for room on the disk", error=str(error), remedy=error.remedy)
                 await asyncio.sleep(pause)
@@ -63,6 +68,12 @@ class Record:
         except StoreFull:
             # The adapter gives the same post for the same key after a crash.
             log.warning("post not recorded", key=key)
+
+    async def fetched(self, inbox: Inbox, job: Job, brought: Brought) -> None:
+        """On the disk before anything is asked: a turn must be put with the same files again."""
+        files = [asdict(file) for file in brought.files]
+        request = {**job.request, "attachments": files}
+        await self.stored(inbox.fetched, job, request, brought.refused, durable=True)
 
     async def name_of(self, person: str) -> str:
         """Their name for people to read."""

@@ -11,22 +11,31 @@ from typing import Literal, Protocol
 import structlog
 
 from adapters.contract import Adapter, Choice, MessageOut
-from agent_service.contract import Decision, TurnView, errors, events
+from agent_service.contract import Decision, TurnView, errors, events, says_nothing
 from agent_service.contract.events import (
     DecisionApproved,
     DecisionRequested,
     DecisionResolved,
+    FileReady,
     TurnFinished,
     TurnWaiting,
 )
 from bridge.agent_client import TRANSIENT, AgentClient, Patience, Unreached
+from bridge.agent_files import AgentFiles
+from bridge.engine.attaching import Attaching, Brought
 from bridge.engine.delivery import Delivery
 from bridge.engine.job import Job
 from bridge.engine.statusline import Mark, StatusLines
+from bridge.present.decision import plain
+from bridge.present.files import not_had, sent, too_large
 
 log = structlog.get_logger()
 
 THINKING = "Thinking…"
+TICK_SECONDS = 10.0
+"""Between two looks at a turn in which nothing happens."""
+FETCHING = "Fetching your files…"
+NOTHING_LEFT = "None of the files could be had, and there was no text: nothing was asked."
 UNREACHABLE = "The agent service is not reachable; trying again."
 BROKEN = "Something went wrong inside the bridge; its log says what."
 REACHABLE = "The agent service was not reachable for a while; it is again."
@@ -41,6 +50,10 @@ class Presentation(Protocol):
         """(suffix of the key, post) in order; posts are only ever appended."""
         ...
 
+    def file(self, post: MessageOut) -> str:
+        """A file that the agent sent, below what was said; gives the suffix of its key."""
+        ...
+
     def status(self) -> str: ...
 
 
@@ -52,6 +65,10 @@ NameOf = Callable[[str], Awaitable[str]]
 """A person's name for their id."""
 TellDeciders = Callable[[str, str], Awaitable[None]]
 """Has the agent service know who may decide in a workspace; by whose message that came up."""
+
+
+Fetched = Callable[[Job, Brought], Awaitable[None]]
+"""Keeps what came of a message's files, before anything is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +101,9 @@ class TurnRun:
         remember: RememberDecision,
         name_of: NameOf,
         tell_deciders: TellDeciders,
+        attaching: Attaching,
+        fetched: Fetched,
+        files: AgentFiles,
         patience: float,
     ) -> None:
         self.job = job
@@ -95,6 +115,12 @@ class TurnRun:
         self._remember = remember
         self._name_of = name_of
         self._tell_deciders = tell_deciders
+        self._attaching = attaching
+        self._fetched = fetched
+        self._files = files
+        self._sent: set[str] = set()
+        """Suffixes of posts with files that are on the platform already, for good."""
+        self._given = 0
         self._patience_limit = patience
         self._stop_asked = job.stop_asked
         self._accepted = False
@@ -140,7 +166,13 @@ class TurnRun:
             return self._refuse()
         self._mark("working")
         self._lines.show(self._adapter, job.at, THINKING)
-        view = await self._put()
+        view = None
+        if await self._bring_files():
+            if says_nothing(job.request["prompt"]) and not job.request["attachments"]:
+                self._say("nothing", NOTHING_LEFT, "error")
+                self._end_mark = "failed"
+                return Ended("failed")
+            view = await self._put()
         if view is None:
             self._say("stopped", "Stopped before the agent service had it.", "notice")
             self._end_mark = "failed"
@@ -151,15 +183,40 @@ class TurnRun:
         if self._stop_asked:
             self.stop()
         stream = self._client.events(job.turn_id, through=job.after_seq, patience=self._patience())
-        async with aclosing(stream) as numbered_events:
-            async for numbered in numbered_events:
-                event = numbered.event
-                await self._show(event)
-                if isinstance(event, TurnFinished):
-                    return self._finished(event)
-                if isinstance(event, TurnWaiting) and numbered.seq > job.after_seq:
-                    return Waits(numbered.seq)
+        ticking = asyncio.create_task(self._tick())
+        try:
+            async with aclosing(stream) as numbered_events:
+                async for numbered in numbered_events:
+                    event = numbered.event
+                    await self._show(event)
+                    if isinstance(event, TurnFinished):
+                        return self._finished(event)
+                    if isinstance(event, TurnWaiting) and numbered.seq > job.after_seq:
+                        return Waits(numbered.seq)
+        finally:
+            ticking.cancel()
         raise errors.Unavailable("The agent service ended the turn without saying how.")
+
+    async def _bring_files(self) -> bool:
+        """The message's files are in the workspace, or named to the sender; False where it was
+        stopped before. Done once: a turn that is put again brings the same files."""
+        job = self.job
+        refused = job.refused
+        if job.said.attachments and not job.fetched:
+            self._lines.show(self._adapter, job.at, FETCHING)
+            brought = await self._attaching.bring(
+                job, self._adapter, patience=self._patience(), stopped=lambda: self._stop_asked
+            )
+            if brought is None:
+                return False
+            await self._fetched(job, brought)
+            job.request["attachments"] = [asdict(file) for file in brought.files]
+            refused = brought.refused
+            self._lines.show(self._adapter, job.at, THINKING)
+        if refused:
+            lines = "\n".join(f"- {plain(line, 400)}" for line in refused)
+            self._say("files", f"Not taken:\n\n{lines}", "error")
+        return True
 
     def _refuse(self) -> Ended:
         said = self.job.said
@@ -201,8 +258,49 @@ class TurnRun:
         elif isinstance(event, DecisionResolved) and event.decided_by:
             event = replace(event, decided_by=await self._name_of(event.decided_by))
         self._presentation.apply(event)
+        if isinstance(event, FileReady):
+            await self._give(event)
         if isinstance(event, TurnFinished):
             return
+        self._show_now()
+
+    async def _give(self, event: FileReady) -> None:
+        """Show a file that the agent sent; one that is on the platform already stays as it is."""
+        key = f"{self.job.turn_id}.f-{self._given + 1}"
+        self._given += 1
+        if key in self.job.posts:
+            self._sent.add(self._presentation.file(MessageOut("")))
+            return
+        limit, patience = self._adapter.caps.file_limit, self._patience()
+        workspace = str(self.job.request["workspace"])
+        while True:
+            if event.size > limit:
+                post = too_large(event.path, event.size, limit, event.caption)
+                break
+            try:
+                data = await self._files.download(workspace, event.path, limit)
+            except TRANSIENT as error:
+                await patience.trouble(error)
+            except errors.TooLarge as error:
+                size = int(error.fields.get("size", event.size))
+                post = too_large(event.path, size, limit, event.caption)
+                break
+            except errors.ServiceError as error:
+                post = not_had(event.path, error)
+                break
+            else:
+                patience.well()
+                post = sent(event, data)
+                break
+        self._presentation.file(post)
+
+    async def _tick(self) -> None:
+        """While nothing happens it is still shown that something goes on, and for how long."""
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            self._show_now()
+
+    def _show_now(self) -> None:
         self._show_posts(())
         if status := self._presentation.status():
             self._lines.show(self._adapter, self.job.at, status)
@@ -210,6 +308,8 @@ class TurnRun:
     def _show_posts(self, choices_at_end: tuple[Choice, ...]) -> None:
         posts = self._presentation.posts()
         for place, (suffix, post) in enumerate(posts, 1):
+            if suffix in self._sent:
+                continue
             if place == len(posts) and choices_at_end:
                 post = replace(post, choices=(*post.choices, *choices_at_end))
             self._delivery.show(f"{self.job.turn_id}.{suffix}", post)

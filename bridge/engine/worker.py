@@ -8,13 +8,18 @@ from collections.abc import Callable, Mapping
 import sqlalchemy as sa
 import structlog
 
-from adapters.contract import Adapter, DeliveryError, MessageIn
+from adapters.contract import Adapter, CommandIn, DeliveryError, MessageIn, MessageOut
 from agent_service.contract import errors
 from bridge.agent_client import TRANSIENT, AgentClient
+from bridge.agent_files import AgentFiles
+from bridge.conversations.errands import Errand
+from bridge.engine.attaching import Attaching, Brought
 from bridge.engine.delivery import Delivery
 from bridge.engine.inbox import LEASE_SECONDS, Inbox
 from bridge.engine.job import MESSAGE, Job, Lease, LeaseLost
+from bridge.engine.queued import STARTED, TAKEN_BACK, QueuedNotices
 from bridge.engine.record import Record
+from bridge.engine.say import say
 from bridge.engine.statusline import StatusLines
 from bridge.engine.turn import Present, TurnRun, Waits
 from bridge.people.deciders import Deciders
@@ -39,6 +44,8 @@ class Workers:
         client: AgentClient,
         adapters: Mapping[str, Adapter],
         deciders: Deciders,
+        files: AgentFiles,
+        attaching: Attaching,
         *,
         present: Present,
         lines: StatusLines,
@@ -52,6 +59,9 @@ class Workers:
         self._client = client
         self._adapters = adapters
         self._deciders = deciders
+        self._files = files
+        self._attaching = attaching
+        self.notices = QueuedNotices(db, adapters, report)
         self._present = present
         self._lines = lines
         self._report = report
@@ -82,6 +92,7 @@ class Workers:
         for task in watching:
             task.cancel()
         await asyncio.gather(*watching, return_exceptions=True)
+        await self.notices.close()
         self._free = -1_000_000
         if self._held:
             await asyncio.wait(self._held.values(), timeout=patience)
@@ -110,6 +121,8 @@ class Workers:
                 self._lines.mark(adapter, said.address, said.keys[0], "queued")
                 if not behind:
                     self._lines.show(adapter, said.address, QUEUED)
+                else:
+                    self.notices.tell(said)
             self.wake_ready()
         return new
 
@@ -152,6 +165,24 @@ class Workers:
             self._lines.mark(adapter, said.address, said.keys[0], "failed")
             if not left:
                 self._lines.show(adapter, said.address, "")
+        self.notices.show(message_id, TAKEN_BACK)
+
+    async def run_errand(self, command: CommandIn, errand: Errand) -> str:
+        """Do what a command wants done in a workspace; gives what its sender is told. A file that
+        goes with it is posted for the sender alone."""
+        adapter = self._adapters[command.address.platform]
+        try:
+            told = await errand(self._files, adapter.caps.file_limit)
+        except errors.ServiceError as error:
+            return f"{error.message} {error.remedy}".strip()
+        if told.file is not None:
+            post = MessageOut(
+                told.text, files=(told.file,), only_for=command.sender.identity, tone="notice"
+            )
+            key = f"command.{command.keys[0]}"
+            await say(adapter, command.address, key, post, self._report)
+            return "Here it is."
+        return told.text
 
     def _begin(self, lease: Lease, job: Job | None) -> None:
         """A slot was taken for it already."""
@@ -237,6 +268,11 @@ class Workers:
             again=job.resumed,
         )
         log.info("message taken", message=job.message, resumed=job.resumed)
+        self.notices.show(job.message, STARTED)
+
+        async def fetched(job: Job, brought: Brought) -> None:
+            await self._record.fetched(self._inbox, job, brought)
+
         run = TurnRun(
             job,
             client=self._client,
@@ -247,6 +283,9 @@ class Workers:
             remember=self._record.decision,
             name_of=self._record.name_of,
             tell_deciders=self._deciders.tell,
+            attaching=self._attaching,
+            fetched=fetched,
+            files=self._files,
             patience=self._patience,
         )
         self._runs[job.message] = run

@@ -6,18 +6,26 @@ crash the turn is presented again and every post finds itself.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from adapters.contract import MessageOut, Step
+from adapters.contract import FileOut, MessageOut, Step
 from agent_service.contract import events
 from bridge.present.decision import approved, card, plain, resolved
+from bridge.present.files import PLAIN
 from bridge.present.split import Splitter
+from bridge.present.steps import doing, folded, status_line
 
 _CARDS_OF_THEIR_OWN = {"AskUserQuestion", "ExitPlanMode"}
 """Tools that a person sees as a decision; as a step they would only say it again."""
 _NOISE = {"ToolSearch"}
 _LONGEST_STATUS = 200
+MOST_POSTS = 6
+"""Posts that one answer may fill. Of a longer one they are its beginning; a file has it all."""
+WHOLE = "The whole answer is in the file."
+FOLLOWS = "More follows, as a file."
 STOPPED = "Stopped."
 NOTHING_TO_SAY = "Done. The agent had nothing to say."
 
@@ -28,17 +36,27 @@ class _Segment:
 
     first: int
     splitter: Splitter
+    file_limit: int
     blocks: list[str] = field(default_factory=list)
     open: str = ""
     steps: list[tuple[int, Step]] = field(default_factory=list)
     """With the place of the post they are shown in."""
     closed: bool = False
     most: int = 0
+    file: FileOut | None = None
+    """All that was said, where it is too long for posts and complete."""
 
     def texts(self) -> list[str]:
         """One text a post; at least as many as ever before."""
         blocks = [*self.blocks, self.open.strip("\n")]  # as the block will be once it is whole
-        texts = self.splitter.split("\n\n".join(block for block in blocks if block))
+        whole = "\n\n".join(block for block in blocks if block)
+        texts = self.splitter.split(whole)
+        self.file = None
+        if len(texts) > MOST_POSTS:
+            data = whole.encode("utf-8", "replace")
+            if len(data) <= self.file_limit:
+                texts = [*texts[:MOST_POSTS], WHOLE if self.closed else FOLLOWS]
+                self.file = FileOut("answer.md", PLAIN, data) if self.closed else None
         needed = max([self.most, *(place + 1 for place, _ in self.steps)])
         texts += [""] * (needed - len(texts))
         self.most = len(texts)
@@ -49,12 +67,14 @@ class _Segment:
         found = []
         for place, text in enumerate(texts):
             steps = tuple(step for at, step in self.steps if at == place)
+            file = self.file if place == MOST_POSTS else None
             last = place == len(texts) - 1
             busy = any(step.state == "running" for step in steps)
             over = self.closed or (not last and not busy)
             shown = MessageOut(
                 text or ("" if steps else "…"),
-                steps=steps,
+                steps=folded(steps, over=self.closed),
+                files=(file,) if file is not None else (),
                 status=status if last and not self.closed else "",
                 final=over,
             )
@@ -70,11 +90,18 @@ class TurnPresentation:
     turn has started nothing else is said for long, so there it is a post of its own.
     """
 
-    def __init__(self, text_limit: int, file_limit: int) -> None:
+    def __init__(
+        self, text_limit: int, file_limit: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._clock = clock
+        self._began: float | None = None
+        """When it began to work, or to go on, as far as this presentation saw."""
+        self._steps = 0
+        self._files: dict[str, MessageOut] = {}
         self._limit = text_limit
         self._file_limit = file_limit
         self._parts: list[_Segment | str] = []
-        """Segments, and the ids of decisions between them."""
+        """Segments, and between them the ids of decisions and the suffixes of files' posts."""
         self._cards: dict[str, MessageOut] = {}
         self._hidden: dict[str, Step] = {}
         self._end: MessageOut | None = None
@@ -89,6 +116,7 @@ class TurnPresentation:
             case events.TurnStarted():
                 self._status = "Thinking…"
                 self._started_yet = True
+                self._began = self._clock()
             case events.TextDelta(text=text):
                 self._segment().open += text
                 self._status = "Writing…"
@@ -112,18 +140,24 @@ class TurnPresentation:
                 self._close("waiting")
                 self._parts.append(asked.id)
                 self._cards[asked.id] = card(asked, self._limit, self._file_limit)
-                self._status = "Waiting for your answer"
+                self._status, self._began = "Waiting for your answer", None
             case events.DecisionApproved(id=key) if key in self._cards:
                 self._cards[key] = approved(self._cards[key], event)
             case events.DecisionResolved(id=key) if key in self._cards:
                 self._cards[key] = resolved(self._cards[key], event)
-                self._status = "Thinking…"
-            case events.FileReady(path=path, name=name):
-                self._add(Step(f"file:{path}", f"File: {name}", "done"))
+                self._status, self._began = "Thinking…", self._clock()
             case events.EgressRefused():
                 self._host_refused(event)
             case events.TurnFinished():
                 self._finished(event)
+
+    def file(self, post: MessageOut) -> str:
+        """A post with a file that the agent sent, below what was said so far; gives its suffix."""
+        self._end_segments()
+        suffix = f"f-{len(self._files) + 1}"
+        self._parts.append(suffix)
+        self._files[suffix] = post
+        return suffix
 
     def posts(self) -> list[tuple[str, MessageOut]]:
         """(suffix of the key, post), in order; posts are only ever appended."""
@@ -131,24 +165,28 @@ class TurnPresentation:
         if self._before is not None:
             found.append(("before", self._before))
         for part in self._parts:
-            if isinstance(part, str):
+            if isinstance(part, str) and part in self._files:
+                found.append((part, self._files[part]))
+            elif isinstance(part, str):
                 found.append((f"d-{part}", self._cards[part]))
             else:
-                found += part.posts(self._status)
+                found += part.posts(self.status())
         if self._end is not None:
             found.append(("end", self._end))
         return found
 
     def status(self) -> str:
-        """One line about what goes on; empty when nothing does."""
-        return self._status
+        """One line about what goes on, for how long, in how many steps; empty when nothing does."""
+        if not self._status or self._began is None:
+            return self._status
+        return status_line(self._status, self._clock() - self._began, self._steps)
 
     def _segment(self) -> _Segment:
         last = self._parts[-1] if self._parts else None
         if isinstance(last, _Segment):
             return last
         first = sum(part.most for part in self._parts if isinstance(part, _Segment))
-        made = _Segment(first, Splitter(self._limit))
+        made = _Segment(first, Splitter(self._limit), self._file_limit)
         self._parts.append(made)
         return made
 
@@ -160,10 +198,11 @@ class TurnPresentation:
     def _started(self, event: events.ToolStarted) -> None:
         title = f"↳ {event.title}" if event.parent else event.title
         step = Step(event.id, title, "running")
-        self._status = f"{event.title}…" if len(event.title) < 60 else event.title
+        self._status = doing(event)
         if event.tool in _CARDS_OF_THEIR_OWN | _NOISE:
             self._hidden[event.id] = step
         else:
+            self._steps += 1
             self._add(step)
 
     def _add(self, step: Step) -> None:
@@ -213,8 +252,8 @@ class TurnPresentation:
     def _end_segments(self) -> None:
         """What comes now stands below; steps that still run go on where they are."""
         for segment in self._segments():
-            segment.texts()
             segment.closed = True
+            segment.texts()
 
     def _finished(self, event: events.TurnFinished) -> None:
         self._close("done" if event.outcome == "completed" else "failed")

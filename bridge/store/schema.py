@@ -201,6 +201,21 @@ sa.Index(
     postgresql_where=_open,
 )
 
+# What a file that somebody sent is called in a workspace, so that no two are called the same and
+# one that is fetched again finds its own place.
+attachment = sa.Table(
+    "attachment",
+    metadata,
+    sa.Column("workspace", sa.Text, primary_key=True),
+    # Compared without regard to case.
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("path", sa.Text, nullable=False),
+    # Which file of which platform, as a hash.
+    sa.Column("origin", sa.Text, nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
+    sa.UniqueConstraint("workspace", "origin"),
+)
+
 seen = sa.Table(
     "seen",
     metadata,

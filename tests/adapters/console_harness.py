@@ -14,6 +14,7 @@ from pathlib import Path
 
 from adapters.console import render
 from adapters.console.adapter import ConsoleAdapter
+from adapters.console.attach import ready
 from adapters.console.form import Form
 from adapters.console.link import Link
 from adapters.console.protocol import (
@@ -48,7 +49,8 @@ def shown(body) -> Seen:
     rows = [render.item(Words(body.markdown, body.tone))]
     rows += [render.step_line(step) for step in body.steps]
     text = _COLOUR.sub("", render.ansi(rows, 100))
-    return Seen(text.rstrip(), tuple(choice.label for choice in body.choices))
+    labels = tuple(choice.label for choice in body.choices)
+    return Seen(text.rstrip(), labels, tuple(file.name for file in body.files))
 
 
 class ConsoleHarness:
@@ -125,6 +127,16 @@ class ConsoleHarness:
     async def say(self, text, *, key, again=False):
         self.said.setdefault(key, text)
         return await self._send(Say(key=f"key-{key}", text=self.said[key]))
+
+    async def attach(self, text, name, data, *, key):
+        path = self.root / name
+        path.write_bytes(data)
+        file = ready(str(path))
+        for part in file.parts:
+            answer = self.answers[part.key] = asyncio.get_running_loop().create_future()
+            self.link.send(part)
+            assert await answer
+        return await self._send(Say(key=f"key-{key}", text=text, files=(file.given,)))
 
     async def command(self, name, rest, *, key):
         return await self._send(Command(key=f"key-{key}", name=name, rest=rest))

@@ -16,7 +16,7 @@ class RawTerminal:
     async def at(cls, path, **hello):
         terminal = cls(*await asyncio.open_unix_connection(str(path), limit=2**26))
         if hello:
-            terminal.put({"type": "hello", "version": 1, **hello})
+            terminal.put({"type": "hello", "version": 2, **hello})
         return terminal
 
     def put(self, value) -> None:

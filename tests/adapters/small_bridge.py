@@ -134,6 +134,10 @@ class SmallBridge:
             await self._steps(said)
         elif word == "ask":
             await self._ask(said)
+        elif word == "read":
+            for file in said.attachments:
+                data = b"".join([part async for part in self.adapter.fetch(file)])
+                await self._post(said, MessageOut(f"{file.name} has {len(data)} bytes"))
         elif word == "file":
             file = FileOut("report.txt", "text/plain", b"the report")
             await self._post(said, MessageOut("Here it is.", files=(file,)))

@@ -23,7 +23,7 @@ NOBODY = 65534
 SPEAKER = """
 import socket, sys
 s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); f = s.makefile("rwb")
-f.write(b'{"type":"hello","version":1,"conversation":"%s"}\\n' % sys.argv[2].encode())
+f.write(b'{"type":"hello","version":2,"conversation":"%s"}\\n' % sys.argv[2].encode())
 f.write(b'{"type":"say","key":"nobody-key-1","text":"say hello"}\\n')
 f.flush()
 for line in f:

@@ -259,3 +259,21 @@ async def test_interrupt_stops_the_turn(bridge: SmallBridge) -> None:
         assert await process.wait() == 130
         while not bridge.stops:
             await asyncio.sleep(0.02)
+
+
+async def test_files_go_with_the_message(bridge: SmallBridge, tmp_path: Path) -> None:
+    """`--attach` hands files of this machine over; what cannot be read stops it before it asks."""
+    large = tmp_path / "large ü.bin"
+    large.write_bytes(b"x" * 3_000_001)
+    empty = tmp_path / "empty"
+    empty.touch()
+    files = ("--attach", str(large), "--attach", str(empty))
+    code, out, _ = await piped(bridge, b"", "--ask", "read", *files)
+    assert (code, out) == (0, "large ü.bin has 3000001 bytes\nempty has 0 bytes\n")
+    for wrong in (tmp_path / "nothing", tmp_path):
+        code, _, err = await piped(bridge, b"", "--ask", "read", "--attach", str(wrong))
+        assert code == 1
+        assert str(wrong) in err
+    assert bridge.texts == ["read"]
+    code, _, err = await piped(bridge, b"say x", "--attach", str(large))
+    assert (code, "--ask" in err) == (1, True)

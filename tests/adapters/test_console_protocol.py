@@ -33,7 +33,7 @@ MALFORMED = [
     b'{"type": "say", "key": "long-enough", "text": "\\ud800"}\n',
     b'{"type": "say", "key": "long-enough", "text": "\xff"}\n',
     b'{"type": "fly"}\n',
-    b'{"type": "hello", "version": 1}\n',
+    b'{"type": "hello", "version": 2}\n',
 ]
 
 
@@ -68,7 +68,7 @@ async def test_line_too_long_is_skipped(harness: ConsoleHarness) -> None:
 @pytest.mark.parametrize(
     ("hello", "word"),
     [
-        ({"version": 2}, "version"),
+        ({"version": 1}, "version"),
         ({"conversation": "../etc"}, "name"),
         ({"conversation": ""}, "name"),
         ({"conversation": "x" * 65}, "name"),

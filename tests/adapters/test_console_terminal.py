@@ -286,3 +286,18 @@ async def test_what_was_taken_is_not_kept(bridge: SmallBridge) -> None:
         [key] = chat._sent
         chat._take(Taken(key=key))
         assert chat._sent == {}
+
+
+async def test_attach(terminal: Terminal, bridge: SmallBridge, tmp_path: Path) -> None:
+    """A file of this machine goes with the next message, once, and can be taken away again."""
+    file = tmp_path / "notes.txt"
+    file.write_bytes(b"12345")
+    await terminal.says(f"/attach {file}")
+    await terminal.sees("Goes with your next message: notes.txt (5 bytes)")
+    await terminal.says("/detach")
+    await terminal.sees("Nothing is attached.")
+    await terminal.says(f"/attach {tmp_path}")
+    await terminal.sees("is not a file.")
+    await terminal.says(f"/attach {file}")
+    await terminal.says("read it")
+    await terminal.sees("⎙ notes.txt", "notes.txt has 5 bytes")

@@ -137,7 +137,7 @@ def test_returning_terminal_doubles_nothing() -> None:
         Said(key="k1", rev=1, text="hello", mark="done"),
         Post(ref="1", rev=2, body=Body(markdown="hi")),
     )
-    welcome = Welcome(version=1, name="Ann", conversation="main", entries=entries, status="")
+    welcome = Welcome(version=2, name="Ann", conversation="main", entries=entries, status="")
     assert transcript.apply(welcome) == [Mine("hello"), Words("hi", "answer")]
     assert transcript.apply(welcome) == []
 

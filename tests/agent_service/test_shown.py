@@ -56,7 +56,7 @@ def test_ordinary_words_stay_as_they_are(text: str) -> None:
 def test_the_last_block_is_always_ours(prompt: str, name: str, quoted: str) -> None:
     """The CLI expands no prompt whose last block is our own; names cannot break out of it."""
     request = TurnRequest("c1", "w1", prompt, Asker("p1", name), (QuotedText(name, quoted),))
-    blocks = [block["text"] for block in content(request)]
+    blocks = [block["text"] for block in content(request, Path())]
     assert len(blocks) == 3
     first, _, last = blocks
     assert first.startswith("<quoted author=")

@@ -11,6 +11,7 @@ from adapters.contract import (
     Adapter,
     Address,
     Capabilities,
+    FileRefused,
     Gone,
     Health,
     MessageOut,
@@ -34,6 +35,9 @@ class MemoryPlatform:
         self.trouble: list[Exception] = []
         self.changed = asyncio.Event()
         self.host = None
+        self.files: dict[str, list[bytes | Exception]] = {}
+        """What a fetch of each ref gives, chunk by chunk; an error is raised, once."""
+        self.fetches: list[str] = []
         self.frozen = asyncio.Event()
         self.frozen.set()
 
@@ -64,7 +68,14 @@ class MemoryPlatform:
         self.changed.set()
 
     async def fetch(self, attachment):
-        yield b""
+        self.fetches.append(attachment.ref)
+        if attachment.ref not in self.files:
+            raise FileRefused("It is gone.", remedy="Send it again.")
+        for chunk in list(chunks := self.files[attachment.ref]):
+            if isinstance(chunk, Exception):
+                chunks.remove(chunk)
+                raise chunk
+            yield chunk
 
     async def health(self):
         return Health("ok")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import time
 from dataclasses import dataclass
@@ -91,7 +92,9 @@ class Proxy:
             if name in request.headers
         }
         url = URL(f"http://agent{request.raw_path}", encoded=True)
-        return self._client.request(request.method, url, data=body or None, headers=headers)
+        return self._client.request(
+            request.method, url, data=io.BytesIO(body) if body else None, headers=headers
+        )
 
     async def _pass(self, request: web.Request) -> web.StreamResponse:
         if request.path == "/v1/feed":

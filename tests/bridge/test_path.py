@@ -6,6 +6,7 @@ import pytest
 
 from adapters.contract import Attachment, Identity, Lifecycle, Quote, Sender
 from agent_service.contract import PROMPT_LIMIT, errors
+from bridge.present.turn import MOST_POSTS
 
 BUSY = "say working then hang"
 
@@ -79,7 +80,7 @@ async def test_order_under_load(up, wait):
         said = [p for p in up.prompts() if p.startswith(f"say {channel} ")]
         assert said == [f"say {channel} {n}" for n in range(10)]
     assert up.agent.most_running > 1
-    await wait(lambda: len(up.texts()) == 10)
+    await wait(lambda: len([m for m in up.platform.shown(up.at()) if m.tone == "answer"]) == 10)
 
 
 async def test_platform_order(up):
@@ -161,9 +162,10 @@ async def test_bad_text(up, text, told):
 
 
 async def test_files_only(up):
-    """Files without words are answered, not dropped."""
+    """Files without words are a message, too."""
+    up.platform.files["r"] = [b"abc"]
     await up.say("", attachments=(Attachment("r", "a.txt", "text/plain", 3),))
-    await up.sees("Files cannot be passed on")
+    await up.sees("I see inbox/a.txt")
 
 
 async def test_longest_text(up):
@@ -172,7 +174,9 @@ async def test_longest_text(up):
     await up.sees("ä" * 1000)
     await up.quiet()
     assert len(up.prompts()[0]) == PROMPT_LIMIT
-    assert "".join(up.texts()) == "ä" * (PROMPT_LIMIT - 4)
+    assert "".join(up.texts()[:MOST_POSTS]).strip("ä") == ""
+    file = up.platform.shown()[-1].files[0]
+    assert file.data.decode() == "ä" * (PROMPT_LIMIT - 4)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from agent_service.contract import Decision, events
 from agent_service.contract.decisions import Question, QuestionOption
 from bridge.engine.answers import answer_of
 from bridge.present.decision import card, fenced
-from bridge.present.turn import TurnPresentation
+from bridge.present.turn import MOST_POSTS, TurnPresentation
 
 FILE_LIMIT = 10**6
 
@@ -51,7 +51,7 @@ def test_steps_are_shown_while_they_run_and_a_failed_one_says_why():
         ]
     )
     assert [s.state for s in made.posts()[0][1].steps] == ["running", "running"]
-    assert made.status() == "Read a.txt…"
+    assert made.status() == "Reading a.txt · 2 steps"
     made.apply(events.ToolFinished("1", True, "out"))
     made.apply(events.ToolFinished("2", False, "No such file"))
     steps = made.posts()[0][1].steps
@@ -301,3 +301,62 @@ def test_a_call_is_shown_with_its_folder():
     assert "> In the folder `/srv/work`" in card(asked, 2000, 10_000).markdown
     plan = Decision("d1", "t1", "plan", "ExitPlanMode", "Look.", cwd="/srv/work")
     assert "folder" not in card(plan, 2000, 10_000).markdown
+
+
+def test_the_status_says_what_how_long_and_how_many():
+    """One line for a person who wonders whether anything goes on."""
+    now = [0.0]
+    made = TurnPresentation(500, FILE_LIMIT, clock=lambda: now[0])
+    made.apply(STARTED)
+    assert made.status() == "Thinking…"
+    for number in range(4):
+        made.apply(events.ToolStarted(str(number), "Bash", "Bash: npm test"))
+    now[0] = 80.0
+    assert made.status() == "Running npm test · 1 min 20 s · 4 steps"
+    assert made.posts()[-1][1].status == made.status()
+    now[0] = 7385.0
+    assert made.status() == "Running npm test · 2 h 3 min · 4 steps"
+    made.apply(events.DecisionRequested(asked()))
+    assert made.status() == "Waiting for your answer"
+    made.apply(DONE)
+    assert made.status() == ""
+
+
+def test_many_steps_are_folded_and_failures_stay():
+    """A long turn does not fill the thread; what failed or runs is seen by itself."""
+    made = present([STARTED])
+    for number in range(30):
+        made.apply(events.ToolStarted(str(number), "Read", f"Read {number}.txt"))
+        if number < 29:
+            made.apply(events.ToolFinished(str(number), number != 7, "No such file"))
+    steps = made.posts()[0][1].steps
+    assert [(s.title, s.state) for s in steps] == [
+        ("25 steps", "done"),
+        ("Read 7.txt", "failed"),
+        ("Read 26.txt", "done"),
+        ("Read 27.txt", "done"),
+        ("Read 28.txt", "done"),
+        ("Read 29.txt", "running"),
+    ]
+    made.apply(events.ToolFinished("29", True, ""))
+    made.apply(DONE)
+    assert [s.title for s in made.posts()[0][1].steps] == ["29 steps", "Read 7.txt"]
+
+
+def test_a_very_long_answer_is_its_beginning_and_a_file():
+    """Nothing is lost and no thread flooded; where no file can hold it, it is all posts."""
+    text = "\n\n".join(f"Paragraph {n}. " + "word " * 30 for n in range(100)).strip()
+    made = present([STARTED, events.TextDelta(text)], 500)
+    live = made.posts()
+    assert len(live) == MOST_POSTS + 1
+    assert live[-1][1].files == ()
+    for event in (events.Text(text), DONE):
+        made.apply(event)
+    posts = [post for _, post in made.posts()]
+    assert [post.markdown for post in posts[:-1]] == [post.markdown for _, post in live[:-1]]
+    assert text.startswith(posts[0].markdown)
+    assert posts[-1].files[0].data.decode() == text
+    small = TurnPresentation(500, 1000)
+    for event in (STARTED, events.Text(text), DONE):
+        small.apply(event)
+    assert "".join("".join(p.markdown.split()) for _, p in small.posts()) == "".join(text.split())

@@ -1,0 +1,32 @@
+"""One post by itself: sent once by its key, and never edited again by this process."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from adapters.contract import Adapter, Address, MessageOut, PostRef
+from bridge.engine.delivery import Delivery, Report
+
+
+async def _nothing(_key: str, _ref: PostRef) -> None:
+    """Its ref need not be kept."""
+
+
+async def say(
+    adapter: Adapter,
+    at: Address,
+    key: str,
+    message: MessageOut,
+    report: Report,
+    *,
+    known: Mapping[str, PostRef] | None = None,
+    record: Callable[[str, PostRef], Awaitable[None]] = _nothing,
+) -> None:
+    """Returns once it is on the platform, or was given up. `known` has its ref where it is there
+    already and is to be edited."""
+    delivery = Delivery(adapter, at, known=known or {}, record=record, report=report)
+    try:
+        delivery.show(key, message)
+        await delivery.flush()
+    finally:
+        await delivery.close()

@@ -1,0 +1,100 @@
+"""A message that waits behind a running turn: its word, and "stop and do this instead"."""
+
+from __future__ import annotations
+
+import pytest
+
+from adapters.contract import Identity, Sender
+from bridge.engine.queued import NEXT, QUEUED, STARTED, TAKEN_BACK
+
+BUSY = "say working then hang"
+OTHER = Sender(Identity("memory", "t", "second"), "Sid", host_owner=True)
+
+
+def button(house, verb="instead", channel="c1") -> str:
+    return next(c for c in house.choices(channel) if c.startswith(f"{verb}:"))
+
+
+async def waiting(house, *texts: str) -> None:
+    """A turn runs, and these wait behind it."""
+    await house.say(BUSY)
+    await house.sees("working")
+    for text in texts:
+        await house.say(text)
+    await house.sees(QUEUED)
+
+
+async def test_stop_and_do_this_instead(up, wait):
+    """The running turn ends, this message is taken before those that waited longer."""
+    await waiting(up, "say first")
+    await up.say("say second")
+    await wait(lambda: len([c for c in up.choices() if c.startswith("instead:")]) == 2)
+    second = [c for c in up.choices() if c.startswith("instead:")][-1]
+    assert (await up.click(second, key="x")).outcome == "stored"
+    assert (await up.click(second, key="x")).outcome == "duplicate"
+    await up.sees("first")
+    assert up.prompts() == [BUSY, "say second", "say first"]
+    await up.sees("Stopped.")
+    await wait(lambda: up.texts().count(STARTED) == 2)
+    assert not any(c.startswith("instead:") for c in up.choices())
+
+
+async def test_a_late_click_is_explained(up):
+    """Once the message runs there is nothing to change; its presser alone is told."""
+    await waiting(up, "say first then hang")
+    instead = button(up)
+    await up.click(instead)
+    await up.sees("first")
+    await up.click(instead)
+    await up.sees("has started already")
+    assert [m.only_for for m in up.platform.shown() if "has started already" in m.markdown] == [
+        OTHER.identity.__class__("memory", "t", "owner")
+    ]
+    assert up.agent.open
+
+
+@pytest.mark.parametrize("who", ["second", "stranger"])
+async def test_only_the_owner_may(up, stranger, who):
+    """Anybody else is refused with a word for them alone, and what runs goes on."""
+    await waiting(up, "say first")
+    sender = OTHER if who == "second" else stranger
+    await up.click(button(up), sender=sender)
+    await up.sees("Only the person" if who == "second" else "not let in")
+    assert up.platform.shown()[-1].only_for == sender.identity
+    assert up.prompts() == [BUSY]
+
+
+async def test_it_survives_a_restart(house, wait):
+    """The word and its button are the same after one; the message still waits."""
+    await house.start()
+    await waiting(house, "say first")
+    instead = button(house)
+    await house.bridge.stop()
+    await house.start()
+    await house.click(instead)
+    await house.sees("first")
+    await wait(lambda: STARTED in house.texts())
+    assert house.prompts() == [BUSY, "say first"]
+
+
+async def test_instead_of_a_question(up):
+    """A turn that waits for a decision ends the same way, and its card says so."""
+    await up.say("run rm -r build then say no")
+    await up.card()
+    await up.say("say first")
+    await up.sees(QUEUED)
+    await up.click(button(up))
+    await up.sees("first")
+    assert not any(c.startswith("d:") for c in up.choices())
+
+
+async def test_taken_back(up, wait):
+    """It says so, and the message never starts."""
+    await waiting(up, "say never")
+    await up.click(button(up, "stop"))
+    await up.sees(TAKEN_BACK)
+    await up.command("stop")
+    await up.say("say end")
+    await up.sees("end")
+    assert up.prompts() == [BUSY, "say end"]
+    assert NEXT not in up.texts()
