@@ -111,11 +111,11 @@ class Attaching:
         """Where the file goes: in the place it had before, or under a name that nothing has."""
         origin = hashlib.sha256(f"{platform}\0{wanted.ref}".encode("utf-8", "replace")).hexdigest()
         c = attachment.c
-        known = con.scalar(sa.select(c.path).where(c.workspace == workspace, c.origin == origin))
-        if known is not None:
-            return str(known)
+        had = sa.select(c.path).where(c.workspace == workspace, c.origin == origin)
         taken = set(con.scalars(sa.select(c.name).where(c.workspace == workspace)))
         while True:
+            if (known := con.scalar(had)) is not None:
+                return str(known)
             name = unique_name(name, taken)
             fresh = self._db.insert(attachment).values(
                 workspace=workspace,

@@ -297,7 +297,7 @@ async def test_attach(terminal: Terminal, bridge: SmallBridge, tmp_path: Path) -
     await terminal.says("/detach")
     await terminal.sees("Nothing is attached.")
     await terminal.says(f"/attach {tmp_path}")
-    await terminal.sees("is not a file.")
+    await terminal.sees("cannot be read")
     await terminal.says(f"/attach {file}")
     await terminal.says("read it")
     await terminal.sees("⎙ notes.txt", "notes.txt has 5 bytes")

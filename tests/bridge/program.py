@@ -12,7 +12,16 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from adapters.contract import ActionIn, Address, CommandIn, Identity, MessageIn, NotStored, Sender
+from adapters.contract import (
+    ActionIn,
+    Address,
+    Attachment,
+    CommandIn,
+    Identity,
+    MessageIn,
+    NotStored,
+    Sender,
+)
 from bridge import log
 from bridge.service import Bridge
 from bridge.settings import BridgeSettings
@@ -24,6 +33,7 @@ OWNER = Sender(Identity("memory", "t", "owner"), "Olga", host_owner=True)
 class Doorway(FilePlatform):
     def __init__(self, home: Path) -> None:
         super().__init__(home / "posts.jsonl")
+        self.home = home
         self.door = home / "run" / "door.sock"
         self.talks: set[asyncio.Task] = set()
 
@@ -38,6 +48,13 @@ class Doorway(FilePlatform):
             for task in self.talks:
                 task.cancel()
             await asyncio.gather(*self.talks, return_exceptions=True)
+
+    async def fetch(self, attachment):
+        """Slowly: a file of the home, a part at a time."""
+        with (self.home / "there" / attachment.ref).open("rb") as file:
+            while part := file.read(1000):
+                await asyncio.sleep(0.1)
+                yield part
 
     async def talk(self, reader, writer) -> None:
         self.talks.add(task := asyncio.current_task())
@@ -60,7 +77,8 @@ class Doorway(FilePlatform):
             inbound = ActionIn(keys, at, OWNER, given["action"])
         else:
             now = datetime.now(UTC)
-            inbound = MessageIn(keys, at, OWNER, given["text"], given["order"], now)
+            files = tuple(Attachment(f, f, "", 0) for f in given.get("files", ()))
+            inbound = MessageIn(keys, at, OWNER, given["text"], given["order"], now, files)
         try:
             return (await self.host.submit(inbound)).outcome
         except NotStored as error:

@@ -124,3 +124,26 @@ async def test_agent_service_killed(town):
     await town.posts.shows("c1", "next")
     assert [prompt for _, prompt in town.turns()] == ["say working then hang", "say next"]
     await until(lambda: all(post["final"] for post in town.posts.of("c1")))
+
+
+async def test_files_through_kills(town: Town) -> None:
+    """Killed while files come, and between them and the turn: each is there once and whole, the
+    message is asked once, and its answer stands once."""
+    there = town.home / "there"
+    there.mkdir()
+    data = {f"f{n}.bin": bytes([n]) * 4321 for n in range(3)}
+    for name, content in data.items():
+        (there / name).write_bytes(content)
+    line = {"channel": "c", "key": "k", "text": "say read", "order": 1, "files": list(data)}
+    for pause in (0.2, 0.7, 1.1, 1.45, 1.6, 0.0):
+        await town.deliver_once(line)
+        await asyncio.sleep(pause)  # where it is by then decides nothing
+        await town.kill_bridge()
+        await town.start_bridge()
+    assert (await town.posts.shows("c", "read"))["text"] == "read"
+    await until(lambda: town.posts.finals() >= 1, 60)
+    assert town.posts.texts("c") == ["read"]
+    assert [prompt for _, prompt in town.turns()] == ["say read"]
+    [work] = (town.home / "workspaces").glob("w_*/work")
+    assert {p.name: p.read_bytes() for p in (work / "inbox").iterdir()} == data
+    assert list((town.home / "bridge" / "spool").iterdir()) == []

@@ -367,3 +367,12 @@ async def test_a_post_names_what_it_answers(up, wait):
     assert set(answers) == {"first", "second", "third"}
     assert answers[0] == "first"
     assert answers[-1] == "third"
+
+
+@pytest.mark.full
+async def test_the_status_goes_on_while_nothing_happens(up, wait):
+    """A step that takes long is seen to go on, and for how long; the post says the same."""
+    await up.say("say begun then think 15 then say done")
+    await wait(lambda: any(" · 1" in text for _, text in up.platform.status_log), 30)
+    await up.sees("done", seconds=30)
+    assert any(" · 1" in m.status for shown in up.platform.posts.values() for m in shown)

@@ -23,6 +23,8 @@ class Posts:
         self.path = path
         self.last: dict[str, dict] = {}
         """Each post as it is seen now, in the order of sending."""
+        self._words: set[str] = set()
+        """Posts about messages that wait: whether there are any is a matter of time."""
         self._place = 0
 
     def look(self) -> Posts:
@@ -34,7 +36,10 @@ class Posts:
                         break
                     self._place += len(line.encode())
                     post = json.loads(line)
-                    self.last[post["ref"]] = post
+                    if post["key"].endswith(".queued"):
+                        self._words.add(post["ref"])
+                    if post["ref"] not in self._words:
+                        self.last[post["ref"]] = post
         return self
 
     def of(self, channel: str) -> list[dict]:
