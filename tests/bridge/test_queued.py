@@ -59,7 +59,7 @@ async def test_only_the_owner_may(up, stranger, who):
     await waiting(up, "say first")
     sender = OTHER if who == "second" else stranger
     await up.click(button(up), sender=sender)
-    await up.sees("Only the person" if who == "second" else "not let in")
+    await up.sees("Only those who take part" if who == "second" else "not let in")
     assert up.platform.shown()[-1].only_for == sender.identity
     assert up.prompts() == [BUSY]
 
