@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
-import sqlalchemy as sa
 import structlog
 from aiohttp import web
 
@@ -16,6 +15,8 @@ from bridge.engine.clicks import Clicks
 from bridge.engine.deciding import Deciding
 from bridge.engine.feed import Feed
 from bridge.engine.inbox import Inbox
+from bridge.engine.leader import Leader
+from bridge.engine.retention import Retention
 from bridge.engine.statusline import StatusLines
 from bridge.engine.turn import Present
 from bridge.engine.worker import Workers
@@ -27,19 +28,15 @@ from bridge.people.deciders import Deciders
 from bridge.present.turn import TurnPresentation
 from bridge.settings import BridgeSettings, SettingsInvalid, read_signing_keys
 from bridge.store.dialects import database_at
-from bridge.store.errors import StoreFull, StoreUnusable
+from bridge.store.errors import StoreTrouble
 from bridge.store.migrate import migrate
-from bridge.store.schema import click, seen
+from bridge.store.schema import seen
 
 log = structlog.get_logger()
 
-DRAIN_SECONDS = 2.0
-"""What running turns are given at a stop, to bring out what they have to say."""
 ADAPTER_STOP_SECONDS = 1.5
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 """Between two starts of an adapter that ended, in seconds."""
-REMEMBER_DAYS = 30
-"""How long a delivery key is known. Platforms deliver again within hours, at most days."""
 
 
 class Bridge:
@@ -52,19 +49,24 @@ class Bridge:
         given: Sequence[Plugin] = (),
         adapter_settings: Mapping[str, Mapping[str, str]] | None = None,
         present: Present | None = None,
-        drain_seconds: float = DRAIN_SECONDS,
+        drain_seconds: float | None = None,
     ) -> None:
         """`given` plugins need no entry point; `adapter_settings` replaces the environment for
         the adapters it names. Raises `SettingsInvalid` or `PluginInvalid`; opens nothing."""
         keys = read_signing_keys(settings.signing_keys_file)
         self.settings = settings
-        self._drain_seconds = drain_seconds
+        self._drain_seconds = (
+            settings.bridge_drain_seconds if drain_seconds is None else drain_seconds
+        )
         self.adapters: dict[str, Adapter] = {}
+        self._alone: set[str] = set()
         for plugin in plugins.load(settings.adapters, given):
             values = plugins.settings_of(plugin, (adapter_settings or {}).get(plugin.name))
             self.adapters[plugin.name] = plugins.make(
                 plugin, values, settings.home, settings.run_dir
             )
+            if plugin.one_node:
+                self._alone.add(plugin.name)
         try:
             self.client = AgentClient(settings.agent_socket, keys)
         except ValueError as error:
@@ -75,7 +77,16 @@ class Bridge:
         self._failed: dict[str, str] = {}
         self._broke: dict[str, tuple[float, str]] = {}
         self._ending = False
-        inbox = Inbox(self.db, mint("n"), settings.adapters, settings.bridge_turn_seconds)
+        node = mint("n")
+        inbox = Inbox(
+            self.db,
+            node,
+            settings.adapters,
+            settings.bridge_turn_seconds,
+            settings.bridge_person_concurrency,
+        )
+        self._leader = Leader(self.db, node)
+        self._retention = Retention(self.db, inbox, settings.bridge_keep_days)
         patience = settings.bridge_agent_patience_seconds
         deciders = Deciders(self.db, self.client)
         self._workers = Workers(
@@ -99,8 +110,10 @@ class Bridge:
             report=self._heard,
             patience=patience,
         )
-        self._clicks = Clicks(self.db, self._workers, self.adapters, deciding, report=self._heard)
-        self._feed = Feed(self.db, self.client, self._workers)
+        self._clicks = Clicks(
+            self.db, self._workers, self.adapters, deciding, node=node, report=self._heard
+        )
+        self._feed = Feed(self.db, self.client, self._workers, inbox)
         self.host = BridgeHost(self.db, self._workers, self._clicks, self.client, deciders)
         self._tasks: list[asyncio.Task[None]] = []
         self._runner: web.AppRunner | None = None
@@ -109,20 +122,21 @@ class Bridge:
         """Where HTTP is served, once started."""
 
     async def start(self) -> None:
-        """Everything up. Raises `StoreUnusable`, `StoreFull` or `SettingsInvalid`, with nothing
+        """Everything up. Raises `StoreUnusable`, `StoreTrouble` or `SettingsInvalid`, with nothing
         left running."""
         await asyncio.to_thread(migrate, self.settings.database_url)
         await self.db.open()
         try:
             await self._listen()
+            await self._leader.take_back()
             await self._workers.start()
             await self._clicks.start()
         except BaseException:
             await self.stop()
             raise
         self._tasks = [
-            asyncio.create_task(self._feed.run(), name="feed"),
-            asyncio.create_task(self._forget(), name="forget"),
+            asyncio.create_task(self._leader.run("feed", self._feed.run), name="feed"),
+            asyncio.create_task(self._leader.run("retention", self._retention.run), name="forget"),
             *(
                 asyncio.create_task(self._serve(adapter), name=f"adapter {adapter.name}")
                 for adapter in self.adapters.values()
@@ -131,8 +145,8 @@ class Bridge:
         log.info("bridge started", adapters=list(self.adapters), home=str(self.settings.home))
 
     async def stop(self) -> None:
-        """Within 5 s: nothing new is taken, running turns get a moment, the rest is left as a
-        crash would leave it and goes on at the next start. Harmless to repeat."""
+        """Nothing new is taken, running turns get `BRIDGE_DRAIN_SECONDS`, the rest is handed over
+        to another node or the next start. Harmless to repeat."""
         self._ending = True
         await self._end_tasks()
         await self._workers.stop(self._drain_seconds)
@@ -143,7 +157,6 @@ class Bridge:
             await self._runner.cleanup()
             self._runner = None
         await self.client.close()
-        await self._save_feed()
         await self.db.close()
         self._over.set()
 
@@ -155,14 +168,6 @@ class Bridge:
             _, stuck = await asyncio.wait(tasks, timeout=ADAPTER_STOP_SECONDS)
             for task in stuck:
                 log.error("does not stop, left behind", task=task.get_name())
-
-    async def _save_feed(self) -> None:
-        try:
-            await self._feed.save()
-        except StoreUnusable:
-            return  # never opened
-        except StoreFull as error:
-            log.warning("place in the feed not stored", error=str(error), remedy=error.remedy)
 
     async def run(self, started: Callable[[], None] = lambda: None) -> None:
         """Start, serve until `finish` is called or an adapter cannot go on, stop. `started` is
@@ -186,7 +191,12 @@ class Bridge:
         while not self._ending:
             began = clock()
             try:
-                await adapter.run(self.host)
+                if adapter.name in self._alone:
+                    await self._leader.run(
+                        f"adapter {adapter.name}", lambda: adapter.run(self.host)
+                    )
+                else:
+                    await adapter.run(self.host)
                 why = "It ended by itself."
                 log.error("adapter ended by itself, starting it again", adapter=adapter.name)
             except SetupInvalid as error:
@@ -238,7 +248,7 @@ class Bridge:
         write = beat.on_conflict_do_update(index_elements=[seen.c.key], set_={"at": self.db.now})
         try:
             await self.db.tx(lambda con: con.execute(write).rowcount, durable=False)
-        except StoreFull as error:
+        except StoreTrouble as error:
             return Part("failed", str(error), error.remedy)
         return Part("ok")
 
@@ -266,20 +276,3 @@ class Bridge:
             self._troubles.pop(adapter, None)
         else:
             self._troubles[adapter] = error
-
-    async def _forget(self) -> None:
-        """Once an hour: delivery keys and finished clicks that nobody will ask for again."""
-        oldest = self.db.now - REMEMBER_DAYS * 86_400.0
-
-        def fn(con: sa.Connection) -> None:
-            con.execute(seen.delete().where(seen.c.at < oldest))
-            con.execute(click.delete().where(click.c.at < oldest, click.c.status == "done"))
-
-        while True:
-            try:
-                await self.db.tx(fn, durable=False)
-            except StoreFull as error:
-                log.error("nothing forgotten", error=str(error), remedy=error.remedy)
-            except Exception:
-                log.exception("nothing forgotten")
-            await asyncio.sleep(3600)

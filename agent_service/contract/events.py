@@ -241,9 +241,17 @@ class NumberedEvent:
 
 @dataclass(frozen=True, slots=True)
 class FeedEntry:
-    """One line of the feed: the turn changed state. Numbers grow over all turns."""
+    """One line of the feed: the turn changed state. Numbers grow over all turns, and none is used
+    twice."""
 
     seq: int
     turn_id: str
     conversation: str
     state: Literal["running", "waiting", "finished"]
+
+
+@dataclass(frozen=True, slots=True)
+class FeedPlace:
+    """How far the feed has come. A reader that is further has read another service's feed."""
+
+    seq: int

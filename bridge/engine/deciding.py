@@ -16,7 +16,7 @@ from bridge.conversations import places
 from bridge.engine.answers import answer_of
 from bridge.engine.delivery import Delivery, Report
 from bridge.engine.job import MESSAGE
-from bridge.engine.pending import home_of, queue, stop_message
+from bridge.engine.pending import home_of, locked, queue, stop_message
 from bridge.engine.problem import problem_with
 from bridge.engine.worker import Workers
 from bridge.people import access, deciders
@@ -177,8 +177,10 @@ class Deciding:
 
     def _instead(self, con: sa.Connection, action: ActionIn, asked: Asked, person: str) -> str:
         """The turn ends, its call is denied, and what was written comes next."""
-        row = con.execute(sa.select(message).where(message.c.id == asked.message)).one()
-        if home_of(con, row.conversation).owner != person:
+        row, home = locked(con, asked.message)
+        if row is None or home is None:
+            return NOT_VALID
+        if home.owner != person:
             return NOT_YOUR_TURN
         given = " ".join(text for _, texts in action.values for text in texts)
         before = MESSAGE.validate_python(row.payload)
@@ -188,7 +190,6 @@ class Deciding:
         if problem:
             return problem
         stop_message(con, self._db, row)
-        home = home_of(con, row.conversation)
         queue(con, self._db, home, row.order, MESSAGE.dump_python(said, mode="json"))
         return ""
 

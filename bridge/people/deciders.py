@@ -47,6 +47,9 @@ class Deciders:
         """Nothing happens where it was told before, unless `again`. Raises `ServiceError`."""
         if workspace in self._told and not again:
             return
-        people = tuple(await self._db.tx(of, workspace, durable=False))
-        await self._agent.set_deciders(workspace, people, by)
+        told: tuple[str, ...] | None = None
+        # Until what was told is what is so: another node may have told something older meanwhile.
+        while (people := tuple(await self._db.tx(of, workspace, durable=False))) != told:
+            await self._agent.set_deciders(workspace, people, by)
+            told = people
         self._told.add(workspace)

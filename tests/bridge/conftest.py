@@ -13,6 +13,7 @@ from adapters.contract import Sender
 from bridge import log
 from bridge.home import prepare
 from tests.bridge.house import STRANGER, House, until
+from tests.bridge.postgres import Postgres, running_postgres
 
 
 @pytest.fixture
@@ -24,11 +25,33 @@ def home() -> Iterator[Path]:
     shutil.rmtree(path, ignore_errors=True)
 
 
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server of this test process."""
+    with running_postgres() as server:
+        yield server
+
+
 @pytest.fixture
-async def house(home: Path) -> AsyncIterator[House]:
+def postgres_url(postgres: Postgres) -> Iterator[str]:
+    """A database of its own, with this release's tables."""
+    with postgres.database() as url:
+        yield url
+
+
+@pytest.fixture
+def database(request: pytest.FixtureRequest) -> str:
+    """The bridge's database: SQLite in its home, or what `on_both` asks for."""
+    if getattr(request, "param", "sqlite") == "postgres":
+        return request.getfixturevalue("postgres_url")
+    return ""
+
+
+@pytest.fixture
+async def house(home: Path, database: str) -> AsyncIterator[House]:
     """Everything made, the agent service up, the bridge not started."""
     log.configure("human", "info")
-    made = House(home)
+    made = House(home, database)
     await made.start_agent()
     yield made
     await made.stop()

@@ -34,8 +34,9 @@ async def until(check: Callable[[], object], seconds: float = 20.0) -> None:
 
 
 class House:
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, database: str = "") -> None:
         self.home = home
+        self.database = database
         self.platform = MemoryPlatform()
         upstream = home / "run" / "scripted.sock"
         self.agent = Proxy(home / "run" / "agent.sock", upstream)
@@ -61,6 +62,7 @@ class House:
         values = {
             "bascule_home": self.home,
             "bridge_adapters": "memory",
+            "bridge_database_url": self.database,
             "bridge_listen": "off",
             "bridge_agent_patience_seconds": 20.0,
             **values,
