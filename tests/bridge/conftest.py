@@ -16,6 +16,16 @@ from tests.bridge.house import STRANGER, House, until
 from tests.bridge.postgres import Postgres, running_postgres
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A module that says `POSTGRES_TOO` runs on both databases: "quick" always, "full" on
+    PostgreSQL only with the full counts."""
+    tier = getattr(metafunc.module, "POSTGRES_TOO", None)
+    if tier is not None and "database" in metafunc.fixturenames:
+        marks = [pytest.mark.full] if tier == "full" else []
+        both = ["sqlite", pytest.param("postgres", marks=marks)]
+        metafunc.parametrize("database", both, indirect=True)
+
+
 @pytest.fixture
 def home() -> Iterator[Path]:
     """A deployment's home whose path is short enough for Unix sockets."""
@@ -41,7 +51,7 @@ def postgres_url(postgres: Postgres) -> Iterator[str]:
 
 @pytest.fixture
 def database(request: pytest.FixtureRequest) -> str:
-    """The bridge's database: SQLite in its home, or what `on_both` asks for."""
+    """The bridge's database: SQLite in its home, or one on PostgreSQL."""
     if getattr(request, "param", "sqlite") == "postgres":
         return request.getfixturevalue("postgres_url")
     return ""

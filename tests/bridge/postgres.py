@@ -18,8 +18,6 @@ import pytest
 
 from bridge.store.migrate import migrate
 
-on_both = pytest.mark.parametrize("database", ["sqlite", "postgres"], indirect=True)
-"""Runs a test, or a module of them, on both databases."""
 ORDINARY = 65534
 """Whom the server runs as where the tests run as root, which it refuses."""
 

@@ -7,6 +7,7 @@ import pytest
 from adapters.contract import Attachment, Identity, Lifecycle, Quote, Sender
 from agent_service.contract import PROMPT_LIMIT, errors
 
+POSTGRES_TOO = "full"
 BUSY = "say working then hang"
 
 
