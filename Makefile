@@ -30,6 +30,8 @@ demo: setup ## a terminal chat with the real CLI and a scripted model; no token 
 
 test: setup ## the tests, in under 8 minutes
 	@command -v tmux >/dev/null || { echo "The tests need tmux. Run: apt-get install tmux"; exit 1; }
+	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null || \
+	  { echo "The tests need PostgreSQL. Run: apt-get install postgresql"; exit 1; }
 	@$(BIN)/python -m pytest -m "not full" -n 3 --dist loadfile
 
 test-full: setup ## the tests with the issues' full counts

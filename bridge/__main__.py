@@ -16,7 +16,7 @@ from bridge import log
 from bridge.plugins import PluginInvalid
 from bridge.service import Bridge
 from bridge.settings import BridgeSettings, SettingsInvalid, load
-from bridge.store.errors import StoreFull, StoreUnusable
+from bridge.store.errors import StoreTrouble, StoreUnusable
 
 
 def main() -> int:
@@ -31,7 +31,7 @@ def main() -> int:
     except (SettingsInvalid, PluginInvalid, StoreUnusable) as error:
         print(error, file=sys.stderr)  # noqa: T201 - for the person at the terminal
         return 2
-    except StoreFull as error:
+    except StoreTrouble as error:
         print(f"{error} {error.remedy}", file=sys.stderr)  # noqa: T201
         return 1
     return 0

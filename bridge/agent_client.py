@@ -233,15 +233,23 @@ class AgentClient:
                 raise errors.Unavailable("The agent service does not tell how the turn goes on.")
             await asyncio.sleep(min(FIRST_PAUSE * 2**fruitless, LONGEST_PAUSE) if fruitless else 0)
 
-    async def feed(self, after: int) -> AsyncGenerator[FeedEntry, None]:
-        """Turns that changed state, for ever; reconnects by itself."""
+    async def feed(self, after: int) -> AsyncGenerator[FeedEntry | None, None]:
+        """Turns that changed state, for ever; reconnects by itself.
+
+        None where the service turns out to have another database than before, whose feed has not
+        come as far as `after`: it is read from its start then.
+        """
         pause = FIRST_PAUSE
         while True:
             try:
+                last = (await self.call("GET", "/v1/feed/last", None)).get("seq")
+                if isinstance(last, int) and last < after:
+                    after = 0
+                    yield None
                 async with aclosing(self._stream(f"/v1/feed?after={after}", "", None)) as stream:
                     async for number, data in stream:
                         pause = FIRST_PAUSE
-                        after = max(after, number)
+                        after = number
                         yield FeedEntry(**known(FeedEntry, data))
             except (errors.ServiceError, TypeError) as error:
                 log.debug("feed interrupted", error=str(error))

@@ -29,7 +29,7 @@ from bridge.conversations.asked import Reply
 from bridge.engine.clicks import Clicks
 from bridge.engine.inbox import remember
 from bridge.engine.job import MESSAGE
-from bridge.engine.pending import stop_message
+from bridge.engine.pending import locked, stop_message
 from bridge.engine.problem import problem_with
 from bridge.engine.worker import Workers
 from bridge.people import access
@@ -141,12 +141,13 @@ class BridgeHost:
     def _change(self, con: sa.Connection, event: Lifecycle) -> int | None:
         """A message that nobody has taken yet becomes what its sender made of it."""
         key = f"{event.address.platform}:message:{event.key}"
-        row = con.execute(
-            sa.select(message)
+        found = con.scalar(
+            sa.select(message.c.id)
             .join(seen, seen.c.turn_id == message.c.turn_id)
             .where(seen.c.key == key, message.c.status == "queued")
-        ).first()
-        if row is None:
+        )
+        row, _ = locked(con, found) if found is not None else (None, None)
+        if row is None or row.status != "queued":
             return None
         said = MESSAGE.validate_python(row.payload)
         if said.address != event.address or said.sender.identity != event.sender.identity:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
-import sqlalchemy as sa
 import structlog
 from aiohttp import web
 
@@ -19,34 +18,30 @@ from bridge.engine.deciding import Deciding
 from bridge.engine.feed import Feed
 from bridge.engine.inbox import Inbox
 from bridge.engine.late import LateCards
+from bridge.engine.leader import Leader
+from bridge.engine.retention import Retention
 from bridge.engine.statusline import StatusLines
 from bridge.engine.turn import Present
 from bridge.engine.worker import Workers
 from bridge.host import BridgeHost
 from bridge.http_api import health
 from bridge.http_api.health import Part
-from bridge.people import claim
 from bridge.people.access import mint
+from bridge.people.claiming import Claiming
 from bridge.people.deciders import Deciders
 from bridge.present.turn import TurnPresentation
 from bridge.settings import BridgeSettings, SettingsInvalid, read_signing_keys
 from bridge.store.dialects import database_at
-from bridge.store.errors import StoreFull, StoreUnusable
+from bridge.store.errors import StoreTrouble
 from bridge.store.migrate import migrate
-from bridge.store.schema import click, seen
+from bridge.store.schema import seen
 
 log = structlog.get_logger()
 
-DRAIN_SECONDS = 2.0
-"""What running turns are given at a stop, to bring out what they have to say."""
 ADAPTER_STOP_SECONDS = 1.5
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 """Between two starts of an adapter that ended, in seconds."""
-CLAIM_SECONDS = 60.0
-"""Between two looks whether a claim code is still needed."""
 MIB = 1024 * 1024
-REMEMBER_DAYS = 30
-"""How long a delivery key is known. Platforms deliver again within hours, at most days."""
 
 
 class Bridge:
@@ -59,19 +54,24 @@ class Bridge:
         given: Sequence[Plugin] = (),
         adapter_settings: Mapping[str, Mapping[str, str]] | None = None,
         present: Present | None = None,
-        drain_seconds: float = DRAIN_SECONDS,
+        drain_seconds: float | None = None,
     ) -> None:
         """`given` plugins need no entry point; `adapter_settings` replaces the environment for
         the adapters it names. Raises `SettingsInvalid` or `PluginInvalid`; opens nothing."""
         keys = read_signing_keys(settings.signing_keys_file)
         self.settings = settings
-        self._drain_seconds = drain_seconds
+        self._drain_seconds = (
+            settings.bridge_drain_seconds if drain_seconds is None else drain_seconds
+        )
         self.adapters: dict[str, Adapter] = {}
+        self._alone: set[str] = set()
         for plugin in plugins.load(settings.adapters, given):
             values = plugins.settings_of(plugin, (adapter_settings or {}).get(plugin.name))
             self.adapters[plugin.name] = plugins.make(
                 plugin, values, settings.home, settings.run_dir
             )
+            if plugin.one_node:
+                self._alone.add(plugin.name)
         try:
             self.client = AgentClient(settings.agent_socket, keys)
         except ValueError as error:
@@ -82,7 +82,17 @@ class Bridge:
         self._failed: dict[str, str] = {}
         self._broke: dict[str, tuple[float, str]] = {}
         self._ending = False
-        inbox = Inbox(self.db, mint("n"), settings.adapters, settings.bridge_turn_seconds)
+        node = mint("n")
+        inbox = Inbox(
+            self.db,
+            node,
+            settings.adapters,
+            settings.bridge_turn_seconds,
+            settings.bridge_person_concurrency,
+        )
+        self._leader = Leader(self.db, node)
+        self._claiming = Claiming(self.db, settings.home)
+        self._retention = Retention(self.db, inbox, settings.bridge_keep_days)
         patience = settings.bridge_agent_patience_seconds
         deciders = Deciders(self.db, self.client)
         files = AgentFiles(self.client)
@@ -109,8 +119,10 @@ class Bridge:
         deciding = Deciding(
             self.db, self.client, self._workers, deciders, self._late, patience=patience
         )
-        self._clicks = Clicks(self.db, self._workers, self.adapters, deciding, report=self._heard)
-        self._feed = Feed(self.db, self.client, self._workers, self._late.settle)
+        self._clicks = Clicks(
+            self.db, self._workers, self.adapters, deciding, node=node, report=self._heard
+        )
+        self._feed = Feed(self.db, self.client, self._workers, inbox, self._late.settle)
         self.host = BridgeHost(self.db, self._workers, self._clicks, self.client, deciders)
         self._tasks: list[asyncio.Task[None]] = []
         self._runner: web.AppRunner | None = None
@@ -119,22 +131,23 @@ class Bridge:
         """Where HTTP is served, once started."""
 
     async def start(self) -> None:
-        """Everything up. Raises `StoreUnusable`, `StoreFull` or `SettingsInvalid`, with nothing
+        """Everything up. Raises `StoreUnusable`, `StoreTrouble` or `SettingsInvalid`, with nothing
         left running."""
         await asyncio.to_thread(migrate, self.settings.database_url)
         await self.db.open()
         try:
-            await self._renew_claim()
+            await self._claiming.renew()
             await self._listen()
+            await self._leader.take_back()
             await self._workers.start()
             await self._clicks.start()
         except BaseException:
             await self.stop()
             raise
         self._tasks = [
-            asyncio.create_task(self._feed.run(), name="feed"),
-            asyncio.create_task(self._forget(), name="forget"),
-            asyncio.create_task(self._keep_claim(), name="claim"),
+            asyncio.create_task(self._leader.run("feed", self._feed.run), name="feed"),
+            asyncio.create_task(self._leader.run("retention", self._retention.run), name="forget"),
+            asyncio.create_task(self._claiming.run(), name="claim"),
             *(
                 asyncio.create_task(self._serve(adapter), name=f"adapter {adapter.name}")
                 for adapter in self.adapters.values()
@@ -143,8 +156,8 @@ class Bridge:
         log.info("bridge started", adapters=list(self.adapters), home=str(self.settings.home))
 
     async def stop(self) -> None:
-        """Within 5 s: nothing new is taken, running turns get a moment, the rest is left as a
-        crash would leave it and goes on at the next start. Harmless to repeat."""
+        """Nothing new is taken, running turns get `BRIDGE_DRAIN_SECONDS`, the rest is handed over
+        to another node or the next start. Harmless to repeat."""
         self._ending = True
         await self._end_tasks()
         await self._workers.stop(self._drain_seconds)
@@ -156,7 +169,6 @@ class Bridge:
             await self._runner.cleanup()
             self._runner = None
         await self.client.close()
-        await self._save_feed()
         await self.db.close()
         self._over.set()
 
@@ -168,14 +180,6 @@ class Bridge:
             _, stuck = await asyncio.wait(tasks, timeout=ADAPTER_STOP_SECONDS)
             for task in stuck:
                 log.error("does not stop, left behind", task=task.get_name())
-
-    async def _save_feed(self) -> None:
-        try:
-            await self._feed.save()
-        except StoreUnusable:
-            return  # never opened
-        except StoreFull as error:
-            log.warning("place in the feed not stored", error=str(error), remedy=error.remedy)
 
     async def run(self, started: Callable[[], None] = lambda: None) -> None:
         """Start, serve until `finish` is called or an adapter cannot go on, stop. `started` is
@@ -199,7 +203,12 @@ class Bridge:
         while not self._ending:
             began = clock()
             try:
-                await adapter.run(self.host)
+                if adapter.name in self._alone:
+                    await self._leader.run(
+                        f"adapter {adapter.name}", lambda: adapter.run(self.host)
+                    )
+                else:
+                    await adapter.run(self.host)
                 why = "It ended by itself."
                 log.error("adapter ended by itself, starting it again", adapter=adapter.name)
             except SetupInvalid as error:
@@ -251,7 +260,7 @@ class Bridge:
         write = beat.on_conflict_do_update(index_elements=[seen.c.key], set_={"at": self.db.now})
         try:
             await self.db.tx(lambda con: con.execute(write).rowcount, durable=False)
-        except StoreFull as error:
+        except StoreTrouble as error:
             return Part("failed", str(error), error.remedy)
         return Part("ok")
 
@@ -279,44 +288,3 @@ class Bridge:
             self._troubles.pop(adapter, None)
         else:
             self._troubles[adapter] = error
-
-    async def _renew_claim(self) -> bool:
-        """Whether somebody still has to claim the deployment; the code is in its file then."""
-        home = self.settings.home
-        before = await asyncio.to_thread(claim.read, home)
-        code = await self.db.tx(claim.renew, self.db, before)
-        if code != before:
-            try:
-                await asyncio.to_thread(claim.write, home, code)
-            except OSError as error:
-                log.error("claim code not written", file=str(claim.file_of(home)), error=str(error))
-        return bool(code)
-
-    async def _keep_claim(self) -> None:
-        """A code that can be used is in the file, as long as nobody runs the deployment."""
-        while True:
-            await asyncio.sleep(CLAIM_SECONDS)
-            try:
-                if not await self._renew_claim():
-                    return
-            except StoreFull as error:
-                log.error("claim code not renewed", error=str(error), remedy=error.remedy)
-            except Exception:
-                log.exception("claim code not renewed")
-
-    async def _forget(self) -> None:
-        """Once an hour: delivery keys and finished clicks that nobody will ask for again."""
-        oldest = self.db.now - REMEMBER_DAYS * 86_400.0
-
-        def fn(con: sa.Connection) -> None:
-            con.execute(seen.delete().where(seen.c.at < oldest))
-            con.execute(click.delete().where(click.c.at < oldest, click.c.status == "done"))
-
-        while True:
-            try:
-                await self.db.tx(fn, durable=False)
-            except StoreFull as error:
-                log.error("nothing forgotten", error=str(error), remedy=error.remedy)
-            except Exception:
-                log.exception("nothing forgotten")
-            await asyncio.sleep(3600)

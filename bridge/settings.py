@@ -48,7 +48,8 @@ class BridgeSettings(HomeSettings):
 
     bridge_database_url: str = Field(
         default="",
-        description="SQLAlchemy URL of the bridge's database. "
+        description="URL of the bridge's database, such as postgresql://user:password@host/name; "
+        "several bridges may share one on PostgreSQL. "
         "Default: SQLite at bridge/bridge.db in the home.",
     )
     bridge_adapters: str = Field(
@@ -70,6 +71,28 @@ class BridgeSettings(HomeSettings):
     )
     bridge_concurrency: int = Field(
         default=50, ge=1, le=10_000, description="Turns that may be in progress at once."
+    )
+    bridge_person_concurrency: int = Field(
+        default=10,
+        ge=1,
+        le=10_000,
+        description="Conversations of one person that are worked on at once, on all bridges "
+        "together; what is more waits, and lets others go first.",
+    )
+    bridge_drain_seconds: float = Field(
+        default=2.0,
+        ge=0,
+        le=3600,
+        description="Seconds that running turns are given to end when the bridge is stopped. What "
+        "still runs then is handed over to another bridge, or to the next start. `bascule up` "
+        "waits 4.5 s in all.",
+    )
+    bridge_keep_days: int = Field(
+        default=30,
+        ge=7,
+        le=36_500,
+        description="Days that finished messages, their posts and decisions, clicks and delivery "
+        "keys are kept. What is open or waits stays however old it is.",
     )
     bridge_turn_seconds: int = Field(
         default=1800,

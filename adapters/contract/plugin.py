@@ -70,3 +70,7 @@ class Plugin:
     create: Callable[[AdapterContext], Adapter]
     settings: SetupSpec = field(default_factory=SetupSpec)
     contract_version: int = CONTRACT_VERSION
+    one_node: bool = False
+    """Where a deployment has several bridges, `run` runs on one of them at a time: for a platform
+    that would deliver everything to each. `send` and `edit` are called on all of them, also
+    where `run` does not run."""

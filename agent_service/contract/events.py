@@ -246,7 +246,8 @@ class NumberedEvent:
 
 @dataclass(frozen=True, slots=True)
 class FeedEntry:
-    """One line of the feed: the turn changed state. Numbers grow over all turns.
+    """One line of the feed: the turn changed state. Numbers grow over all turns, and none is used
+    twice.
 
     With `decision` its state is as it was: that decision was settled while nobody read the turn.
     """
@@ -256,3 +257,10 @@ class FeedEntry:
     conversation: str
     state: Literal["running", "waiting", "finished"]
     decision: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FeedPlace:
+    """How far the feed has come. A reader that is further has read another service's feed."""
+
+    seq: int

@@ -32,6 +32,7 @@ from agent_service.workspaces import beneath
 _REQUEST = TypeAdapter(TurnRequest)
 _VIEW = TypeAdapter(TurnView)
 _ANSWER = TypeAdapter(DecisionAnswer)
+_PLACE = TypeAdapter(events.FeedPlace)
 _DECISION = TypeAdapter(DecisionView)
 
 
@@ -123,6 +124,8 @@ class TurnHandlers:
                   bridge, body=DecisionAnswer, answer=DecisionView),
             Route("GET", "/v1/feed", self.feed, "What becomes of turns, for ever.", bridge,
                   answer=events.FeedEntry, stream=True, query=after),
+            Route("GET", "/v1/feed/last", self.feed_place, "How far the feed has come.", bridge,
+                  answer=events.FeedPlace),
         ]  # fmt: skip
 
     async def put(self, request: web.Request) -> web.StreamResponse:
@@ -157,6 +160,9 @@ class TurnHandlers:
         async with sse_response(request) as response:
             await _until_gone(response, source())
         return response
+
+    async def feed_place(self, request: web.Request) -> web.StreamResponse:
+        return reply(events.FeedPlace(await self._runner.readers.feed_place()), _PLACE)
 
     async def interrupt(self, request: web.Request) -> web.StreamResponse:
         turn_id, body = identifier(request, "turn_id"), parsed(request, _INTERRUPT)

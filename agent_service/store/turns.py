@@ -199,6 +199,12 @@ def settled(db: sa.Connection, turn: StoredTurn, decision: str) -> None:
     db.execute(_FEED, shown)
 
 
+def feed_place(db: sa.Connection) -> int:
+    """The highest number the feed ever had."""
+    last = sa.text("SELECT seq FROM sqlite_sequence WHERE name = 'feed'")
+    return int(db.scalar(last) or 0)
+
+
 def feed(db: sa.Connection, after: int, limit: int = 500) -> Sequence[FeedEntry]:
     """The feed above `after`, in order."""
     rows = db.execute(

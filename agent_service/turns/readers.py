@@ -78,6 +78,10 @@ class Readers:
             if not entries:
                 await changed.wait()
 
+    async def feed_place(self) -> int:
+        """How far the feed has come."""
+        return await self._database.tx(turns.feed_place)
+
     def wake_feed(self) -> None:
         """Something was added to the feed."""
         self._feed_changed.set()

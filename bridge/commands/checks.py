@@ -17,7 +17,7 @@ from bridge.home import HomeUnusable, look
 from bridge.settings import BridgeSettings, SettingsInvalid, read_signing_keys
 from bridge.store import migrate
 from bridge.store.dialects import database_at
-from bridge.store.errors import StoreBusy, StoreUnusable
+from bridge.store.errors import StoreBusy, StoreTrouble, StoreUnusable
 
 LEAST_ROOM = 1024**3
 
@@ -82,6 +82,8 @@ def _database(settings: BridgeSettings) -> Line:
         return CheckLine("Database", "ok", "in use")
     except StoreUnusable as error:
         return CheckLine("Database", "failed", str(error))
+    except StoreTrouble as error:
+        return CheckLine("Database", "failed", str(error), error.remedy)
     return CheckLine("Database", "ok", database.name)
 
 

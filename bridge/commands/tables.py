@@ -10,13 +10,14 @@ from pydantic import ValidationError
 from bridge.commands import given
 from bridge.commands.tell import tell
 from bridge.settings import BridgeSettings, SettingsInvalid, wrong
+from bridge.store.dialects import database_at
 from bridge.store.migrate import migrate as upgrade
 
 
 def migrate_bridge(home: Path) -> str:
     """Bring the bridge's tables up to date; gives one line about what was done."""
     url = BridgeSettings(bascule_home=home).database_url
-    return f"bridge: {url} is at {upgrade(url)}"
+    return f"bridge: {database_at(url).name} is at {upgrade(url)}"
 
 
 def migrate() -> None:

@@ -85,8 +85,9 @@ def open_or_create(
 
 
 def find(con: sa.Connection, address: Address) -> Any | None:
-    """The conversation's row, or None: nobody has written there."""
-    return con.execute(sa.select(conversation).where(at(address))).first()
+    """The conversation's row, locked until the transaction is over: of its messages nothing
+    changes meanwhile. None where nobody has written."""
+    return con.execute(sa.select(conversation).where(at(address)).with_for_update()).first()
 
 
 def of_person(con: sa.Connection, person: str, limit: int = 200) -> list[ConversationView]:

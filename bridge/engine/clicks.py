@@ -12,20 +12,24 @@ import structlog
 from adapters.contract import ActionIn, Adapter, MessageOut
 from agent_service.contract import errors
 from bridge.conversations import places, sharing
+from bridge.engine.claims import LEASE_SECONDS
 from bridge.engine.deciding import NOT_VALID, Deciding
 from bridge.engine.delivery import Report
 from bridge.engine.inbox import remember
 from bridge.engine.job import ACTION
-from bridge.engine.pending import home_of, next_instead, queue, stop_message
+from bridge.engine.pending import home_of, locked, next_instead, queue, stop_message
 from bridge.engine.queued import NEXT
 from bridge.engine.say import say
 from bridge.engine.worker import Workers
 from bridge.people import admission
 from bridge.store.database import Database
-from bridge.store.errors import StoreFull
+from bridge.store.errors import StoreTrouble
 from bridge.store.schema import click, is_open, message
 
 log = structlog.get_logger()
+
+_QUEUED = sa.text("click.status = 'queued'")
+MOST_AT_ONCE = 100
 
 NOT_YOURS = "Only those who take part in this conversation can use this button."
 NOT_YOUR_TURN = "Only who asked, the owner of the conversation and those who decide there can."
@@ -34,8 +38,12 @@ ALREADY_STARTED = "This has started already, or is over: there is nothing to cha
 ALREADY_OVER = "This is over already; there is nothing to stop."
 
 
+BROKEN = "The bridge failed at this button; its log says why. Press it again, or ask an operator."
+
+
 class Clicks:
-    """The durable buttons. One that a crash interrupted is acted on again at the next start."""
+    """The durable buttons. One that a crash interrupted is acted on again, by whichever node
+    finds it left alone for longer than a lease."""
 
     def __init__(
         self,
@@ -44,32 +52,79 @@ class Clicks:
         adapters: Mapping[str, Adapter],
         deciding: Deciding,
         *,
+        node: str,
         report: Report,
     ) -> None:
         self._db = db
+        self._node = node
         self._deciding = deciding
         self._workers = workers
         self._adapters = adapters
         self._report = report
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._sweeping: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Go on with what an earlier process left."""
-        queued = sa.select(click.c.id, click.c.payload).where(sa.text("click.status = 'queued'"))
-        rows = await self._db.tx(lambda con: con.execute(queued).all(), durable=False)
-        for row in rows:
-            self._begin(row.id, ACTION.validate_python(row.payload))
+        """Go on with what an earlier process left, then watch for what another node leaves."""
+        if not self._db.shared:
+            alone = click.update().where(_QUEUED).values(until=0.0, owner=None)
+            await self._db.tx(lambda con: con.execute(alone).rowcount, durable=False)
+        await self._sweep()
+        self._sweeping = asyncio.create_task(self._sweep_loop())
 
     async def stop(self) -> None:
-        for task in self._tasks:
+        """What is not finished is free for others at once."""
+        tasks = [*self._tasks.values(), *([self._sweeping] if self._sweeping else [])]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        mine = click.update().where(_QUEUED, click.c.owner == self._node)
+        free = mine.values(until=0.0, owner=None)
+        if self._sweeping is not None:
+            self._sweeping = None
+            try:
+                await self._db.tx(lambda con: con.execute(free).rowcount, durable=False)
+            except StoreTrouble as error:
+                log.warning("clicks not given back", error=str(error))
+
+    async def _sweep_loop(self) -> None:
+        while True:
+            await asyncio.sleep(LEASE_SECONDS / 3)
+            try:
+                await self._sweep()
+            except StoreTrouble as error:
+                log.error("clicks not looked for", error=str(error), remedy=error.remedy)
+            except Exception:
+                log.exception("clicks not looked for")
+
+    async def _sweep(self) -> None:
+        for row in await self._db.tx(self._left_alone, list(self._tasks), durable=False):
+            self._begin(row.id, row.payload)
+
+    def _left_alone(self, con: sa.Connection, mine: list[int]) -> list[Any]:
+        """Keep those at work here; take those that nobody is at work on."""
+        until = self._db.now + LEASE_SECONDS
+        con.execute(
+            click.update()
+            .where(_QUEUED, click.c.id.in_(mine), click.c.owner == self._node)
+            .values(until=until)
+        )
+        rows = con.execute(
+            sa.select(click.c.id, click.c.payload)
+            .where(_QUEUED, click.c.until < self._db.now, click.c.id.not_in(mine))
+            .order_by(click.c.id)
+            .limit(MOST_AT_ONCE)
+            .with_for_update(skip_locked=True)
+        ).all()
+        taken = click.update().where(click.c.id.in_([row.id for row in rows]))
+        con.execute(taken.values(owner=self._node, until=until))
+        return list(rows)
 
     async def submit(self, action: ActionIn) -> bool:
         """Store a click and act on it. False for one that was stored before."""
         made = await self._db.tx(self._store, action)
         if made is not None:
-            self._begin(made, action)
+            self._begin(made, ACTION.dump_python(action, mode="json"))
         return made is not None
 
     def _store(self, con: sa.Connection, action: ActionIn) -> int | None:
@@ -79,29 +134,50 @@ class Clicks:
         payload = ACTION.dump_python(action, mode="json")
         made: int = con.execute(
             click.insert()
-            .values(payload=payload, status="queued", at=self._db.now)
+            .values(
+                payload=payload,
+                status="queued",
+                at=self._db.now,
+                owner=self._node,
+                until=self._db.now + LEASE_SECONDS,
+            )
             .returning(click.c.id)
         ).scalar_one()
         return made
 
-    def _begin(self, click_id: int, action: ActionIn) -> None:
-        task = asyncio.create_task(self._act(click_id, action))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _begin(self, click_id: int, payload: Any) -> None:
+        if click_id in self._tasks:
+            return
+        task = self._tasks[click_id] = asyncio.create_task(self._act(click_id, payload))
+        task.add_done_callback(lambda _: self._tasks.pop(click_id, None))
 
-    async def _act(self, click_id: int, action: ActionIn) -> None:
+    async def _act(self, click_id: int, payload: Any) -> None:
         try:
-            told = await self._meaning(click_id, action)
+            action = ACTION.validate_python(payload)
+            try:
+                told = await self._meaning(click_id, action)
+            except (StoreTrouble, errors.ServiceError):
+                raise
+            except Exception:
+                # Not again: it would fail again, for ever.
+                log.exception("click failed", click=click_id)
+                told = BROKEN
             if told:
                 await self._tell(click_id, action, told)
-            done = click.update().where(click.c.id == click_id).values(status="done")
-            await self._db.tx(lambda con: con.execute(done).rowcount, durable=False)
-        except StoreFull as error:
+        except StoreTrouble as error:
+            # The next sweep takes it up again.
             log.error("click not finished", error=str(error), remedy=error.remedy)
+            return
         except errors.ServiceError as error:
-            log.error("click not noted, again at the next start", click=click_id, error=str(error))
+            log.error("click not noted, tried again", click=click_id, error=str(error))
+            return
         except Exception:
-            log.exception("click failed", click=click_id)
+            log.exception("click not answered", click=click_id)
+        done = click.update().where(click.c.id == click_id).values(status="done")
+        try:
+            await self._db.tx(lambda con: con.execute(done).rowcount, durable=False)
+        except StoreTrouble as error:
+            log.error("click not finished", error=str(error), remedy=error.remedy)
 
     async def _meaning(self, click_id: int, action: ActionIn) -> str:
         """Do what the button says; returns what its presser is told, if anything."""
@@ -147,7 +223,7 @@ class Clicks:
 
     def _stop(self, con: sa.Connection, action: ActionIn, message_id: int) -> tuple[str, str]:
         """(what its presser is told, the status of what was stopped)."""
-        row = con.execute(sa.select(message).where(message.c.id == message_id)).first()
+        row, _ = locked(con, message_id)
         if refused := self._refused(con, action, row):
             return refused, ""
         if row is None or not stop_message(con, self._db, row):
@@ -158,7 +234,7 @@ class Clicks:
         self, con: sa.Connection, action: ActionIn, message_id: int
     ) -> tuple[str, int | None]:
         """(what its presser is told, the message whose turn is to be stopped for it)."""
-        row = con.execute(sa.select(message).where(message.c.id == message_id)).first()
+        row, _ = locked(con, message_id)
         if refused := self._refused(con, action, row):
             return refused, None
         if row is None or row.status != "queued":
@@ -173,18 +249,17 @@ class Clicks:
         return "", next_instead(con, self._db, row)
 
     def _retry(self, con: sa.Connection, action: ActionIn, message_id: int) -> str:
-        row = con.execute(sa.select(message).where(message.c.id == message_id)).first()
+        row, home = locked(con, message_id)
         if refused := self._refused(con, action, row):
             return refused
-        home = row and home_of(con, row.conversation)
         if row is None or home is None or row.status not in ("failed", "cancelled"):
             return NOT_VALID
         if row.retried_by is not None:
             return RETRIED
-        last = con.scalar(
-            sa.select(sa.func.max(message.c.order)).where(message.c.conversation == home.id)
+        behind = sa.select(sa.func.max(message.c.order)).where(
+            message.c.conversation == home.id, is_open
         )
-        again = queue(con, self._db, home, last or row.order, row.payload)
+        again = queue(con, self._db, home, max(con.scalar(behind) or 0, row.order), row.payload)
         con.execute(message.update().where(message.c.id == row.id).values(retried_by=again))
         return ""
 

@@ -16,7 +16,7 @@ from bridge.conversations import places, sharing
 from bridge.engine.answers import answer_of
 from bridge.engine.job import MESSAGE
 from bridge.engine.late import LateCards
-from bridge.engine.pending import home_of, queue, stop_message
+from bridge.engine.pending import home_of, locked, queue, stop_message
 from bridge.engine.problem import problem_with
 from bridge.engine.worker import Workers
 from bridge.people import access, admission, deciders
@@ -169,9 +169,11 @@ class Deciding:
 
     def _instead(self, con: sa.Connection, action: ActionIn, asked: Asked, person: str) -> str:
         """The turn ends, its call is denied, and what was written comes next."""
-        row = con.execute(sa.select(message).where(message.c.id == asked.message)).one()
+        row, home = locked(con, asked.message)
+        if row is None or home is None:
+            return NOT_VALID
         who = access.by_id(con, person)
-        if who is None or sharing.part_of(con, home_of(con, row.conversation), who) is None:
+        if who is None or sharing.part_of(con, home, who) is None:
             return NOT_YOUR_TURN
         given = " ".join(text for _, texts in action.values for text in texts)
         before = MESSAGE.validate_python(row.payload)
@@ -181,7 +183,6 @@ class Deciding:
         if problem:
             return problem
         stop_message(con, self._db, row)
-        home = home_of(con, row.conversation)
         queue(con, self._db, home, row.order, MESSAGE.dump_python(said, mode="json"))
         return ""
 

@@ -22,6 +22,7 @@ from adapters.contract import (
     PostRef,
     TryLater,
 )
+from bridge.engine.job import LeaseLost
 
 log = structlog.get_logger()
 
@@ -59,11 +60,12 @@ class Delivery:
         report: Report,
         answers: str = "",
         again: bool = False,
+        sure: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """`known` posts are on the platform already and are edited; `record` keeps a new post's
         ref; `report` hears of failures and, with None, that it works again. `answers` is
         the message's key on the platform. `again`: an earlier process may have sent posts that
-        it did not record."""
+        it did not record. `sure` returns once nobody else can be at work on these posts."""
         self._adapter = adapter
         self._at = at
         self._known = known
@@ -71,6 +73,7 @@ class Delivery:
         self._report = report
         self._answers = answers
         self._again_sent = again
+        self._sure = sure
         self._posts: dict[str, _Post] = {}
         self._changed = asyncio.Event()
         self._settled = asyncio.Event()
@@ -114,7 +117,10 @@ class Delivery:
             self._changed.clear()
             due, pause = self._next(clock())
             if due is not None:
-                await self._bring(due)
+                try:
+                    await self._bring(due)
+                except LeaseLost:
+                    return  # the worker is told so too; its posts are somebody else's now
                 continue
             if pause is None:
                 self._settled.set()
@@ -137,6 +143,8 @@ class Delivery:
         return None, pause
 
     async def _bring(self, post: _Post) -> None:
+        if self._sure is not None:
+            await self._sure()
         message = post.wanted
         try:
             if post.ref is None:
@@ -146,6 +154,8 @@ class Delivery:
                     return  # it may be an older state that was found: an edit brings this one
             else:
                 await self._adapter.edit(self._at, post.ref, message)
+        except LeaseLost:
+            raise
         except TryLater as error:
             self._report(self._adapter.name, error)
             await asyncio.sleep(min(max(error.after, 0.01), LONGEST_PAUSE))

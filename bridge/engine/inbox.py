@@ -10,28 +10,43 @@ from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
+from sqlalchemy.sql.dml import ReturningInsert
 
 from adapters.contract import MessageIn, PostRef
 from bridge.conversations import places, sharing
 from bridge.conversations.judging import Judged, judge
-from bridge.engine.job import MESSAGE, Job, Lease, LeaseLost
+from bridge.engine import claims
+from bridge.engine.claims import LEASE_SECONDS
+from bridge.engine.job import MESSAGE, Job, Lease, LeaseLost, Spoiled
 from bridge.people import access, admission
 from bridge.store.database import Database
-from bridge.store.schema import conversation, is_open, is_ready, message, post, seen
+from bridge.store.schema import conversation, is_open, message, post, seen
 
-LEASE_SECONDS = 10.0
+PERSON_CONCURRENCY = 10
+MOST_FAILURES = 4
+FIRST_PAUSE = 0.5
+"""Seconds before a message is tried again at which the bridge failed; doubled each time."""
 
 
 class Inbox:
     """What one bridge process does with messages and leases."""
 
-    def __init__(self, db: Database, node: str, platforms: Sequence[str], seconds: int) -> None:
-        """`seconds` is the limit of a turn. Only conversations of `platforms` are claimed."""
+    def __init__(
+        self,
+        db: Database,
+        node: str,
+        platforms: Sequence[str],
+        seconds: int,
+        share: int = PERSON_CONCURRENCY,
+    ) -> None:
+        """`node` is unique among all processes of the deployment. `seconds` is the limit of a
+        turn. Only conversations of `platforms` are claimed, and of one person at most `share` at
+        once, on all nodes together."""
         self._db = db
         self._node = node
         self._platforms = list(platforms)
         self._seconds = seconds
+        self._share = share
 
     def submit(
         self, con: sa.Connection, said: MessageIn, problem: str, claim: bool
@@ -53,7 +68,7 @@ class Inbox:
             arriving=1,
             workspace=workspace,
         )
-        takes = claim and row.idle and row.pending == 1
+        takes = claim and row.idle and row.pending == 1 and self._has_room(con, row)
         judged = Judged(problem=problem)
         if takes:
             judged = self._judged(con, said, row, row.agent_conversation, problem, admitted)
@@ -93,32 +108,34 @@ class Inbox:
 
     def _claim(self, con: sa.Connection, conversation_id: str) -> int:
         fence: int = con.execute(
-            self._db.prepared(_claim), {"it": conversation_id, "node": self._node}
+            self._db.prepared(claims.claim), {"it": conversation_id, "node": self._node}
         ).scalar_one()
         return fence
 
-    def pick(self, con: sa.Connection, most: int) -> list[Lease]:
-        """Claim conversations that have something to do, the longest ready first.
+    def _has_room(self, con: sa.Connection, home: Any) -> bool:
+        """Whether one more of its owner's conversations may be worked on."""
+        held: int = con.execute(
+            self._db.prepared(claims.held_of), {"whose": home.owner or home.id}
+        ).scalar_one()
+        return held < self._share
+
+    def pick(self, con: sa.Connection, most: int) -> tuple[list[Lease], bool]:
+        """(leases, left): claim conversations that have something to do: first of those people
+        of whom the least is worked on, then the longest ready. `left` says that something is
+        ready that was not claimed.
 
         Never one of its own whose lease ran out, as on a full disk or a suspended machine: its
         worker is still there, and the next `renew` brings the lease back.
         """
-        c = conversation.c
-        ready = (
-            sa.select(conversation.c.id)
-            .where(
-                is_ready,
-                conversation.c.lease_until < self._db.now,
-                sa.or_(c.lease_owner.is_(None), c.lease_owner != self._node),
-                # As an expression, or the index on addresses would seem to be worth its while:
-                # all conversations there are would be read to find the few that are ready.
-                sa.func.coalesce(c.platform, "").in_(self._platforms),
-            )
-            .order_by(conversation.c.ready_at)
-            .limit(most)
-            .with_for_update(skip_locked=True)
-        )
-        return [Lease(key, self._claim(con, key)) for key in con.scalars(ready).all()]
+        asked = {
+            "node": self._node,
+            "platforms": self._platforms,
+            "share": self._share,
+            "most": most,
+        }
+        rows = con.execute(self._db.prepared(claims.pick), asked).all()
+        left = con.execute(self._db.prepared(claims.any_ready), asked).first() is not None
+        return [Lease(*row) for row in rows], left
 
     def renew(self, con: sa.Connection) -> set[Lease]:
         """Keep this process's leases, lapsed ones that nobody took included; returns them."""
@@ -130,18 +147,42 @@ class Inbox:
         ).all()
         return {Lease(*row) for row in rows}
 
-    def take_back(self, con: sa.Connection) -> None:
-        """At start: what an earlier process of this database held is free again, and what waited
-        is looked at once, for what happened meanwhile."""
-        con.execute(
-            conversation.update()
-            .where(conversation.c.lease_owner.is_not(None))
-            .values(lease_until=0.0, lease_owner=None)
+    def asked_to_stop(self, con: sa.Connection) -> list[int]:
+        """Messages in this process's hands that are to be stopped: any node may be told so."""
+        return list(
+            con.scalars(self._db.prepared(claims.asked_to_stop), {"node": self._node}).all()
         )
+
+    def take_back(self, con: sa.Connection) -> None:
+        """At start: what an earlier process held is free again, where no other process can have
+        the database; elsewhere its leases run out. What waited is looked at."""
+        if not self._db.shared:
+            con.execute(
+                conversation.update()
+                .where(conversation.c.lease_owner.is_not(None))
+                .values(lease_until=0.0, lease_owner=None)
+            )
+        self.look_again(con)
+
+    def look_again(self, con: sa.Connection) -> None:
+        """Have every turn that waits looked at once, for what happened while nobody did."""
         con.execute(
             conversation.update()
             .where(conversation.c.waiting_turn.is_not(None))
             .values(waiting_turn=None)
+        )
+
+    def waiting(self, con: sa.Connection) -> list[str]:
+        """The turns that wait, on any node."""
+        waits = conversation.c.waiting_turn
+        return list(con.scalars(sa.select(waits).where(waits.is_not(None))).all())
+
+    def hand_over(self, con: sa.Connection) -> None:
+        """At a stop: all that this process holds is free for others at once."""
+        con.execute(
+            conversation.update()
+            .where(conversation.c.lease_owner == self._node)
+            .values(lease_until=0.0, lease_owner=None)
         )
 
     def take(self, con: sa.Connection, lease: Lease) -> Job | None:
@@ -200,30 +241,59 @@ class Inbox:
     ) -> tuple[bool, Job | None]:
         """(left, next): the message is dealt with. With `more` the next one is taken. None gives
         the lease back; `left` says whether there is a next one."""
-        self._held(con, job.lease)
-        con.execute(
-            message.update()
-            .where(message.c.id == job.message)
-            .values(status=status, done_at=self._db.now)
-        )
-        left = con.execute(
-            conversation.update()
-            .where(conversation.c.id == job.lease.conversation)
-            .values(pending=conversation.c.pending - 1, last_active=self._db.now)
-            .returning(conversation.c.pending)
-        ).scalar_one()
+        home = self._held(con, job.lease)
+        left = self._finished(con, home, job.message, status)
         if more:
-            following = self.take(con, job.lease)
+            following = self._next(con, job.lease, home)
             return following is not None, following
         self._let_go(con, job.lease)
         return left > 0, None
+
+    def _finished(self, con: sa.Connection, home: Any, message_id: int, status: str) -> int:
+        """How many are left. The second time nothing happens: the first one's answer may have
+        been lost."""
+        done = con.execute(
+            message.update()
+            .where(message.c.id == message_id, is_open)
+            .values(status=status, done_at=self._db.now)
+        )
+        if not done.rowcount:
+            return int(home.pending)
+        left: int = con.execute(
+            conversation.update()
+            .where(conversation.c.id == home.id)
+            .values(pending=conversation.c.pending - 1, last_active=self._db.now)
+            .returning(conversation.c.pending)
+        ).scalar_one()
+        return left
+
+    def stumble(self, con: sa.Connection, lease: Lease) -> Spoiled | None:
+        """The bridge itself failed at the message in hand. It is given back, to be tried again
+        after a pause; or it was tried often enough: then the lease is kept, to say so."""
+        home = self._held(con, lease)
+        row = con.execute(_NEXT, {"it": lease.conversation}).first()
+        failures = 0
+        if row is not None:
+            failures = row.failures + 1
+            con.execute(_START, {"it": row.id, "failures": failures})
+            if failures >= MOST_FAILURES:
+                return Spoiled(row.id, row.turn_id, places.address_of(home))
+        self._let_go(con, lease, pause=FIRST_PAUSE * 2**failures)
+        return None
+
+    def give_up(self, con: sa.Connection, lease: Lease, message_id: int) -> None:
+        """A message that fails for good is dealt with. The lease is kept."""
+        self._finished(con, self._held(con, lease), message_id, "failed")
 
     def wait(self, con: sa.Connection, job: Job, seq: int) -> None:
         """The turn waits for a decision since event `seq`: nobody needs to hold it.
 
         One that was to be stopped meanwhile is ready at once, so that somebody stops it.
         """
-        self._held(con, job.lease)
+        home = self._home(con, job.lease)
+        if home.fence == job.lease.fence and home.waiting_turn == job.turn_id:
+            return  # it was done before, and the answer was lost
+        self._check(home, job.lease)
         stop_asked = con.execute(
             message.update()
             .where(message.c.id == job.message)
@@ -256,41 +326,35 @@ class Inbox:
             .values(lease_until=0.0, lease_owner=None)
         )
 
+    def _home(self, con: sa.Connection, lease: Lease) -> Any:
+        its = sa.select(conversation).where(conversation.c.id == lease.conversation)
+        return con.execute(its.with_for_update()).one()
+
     def _held(self, con: sa.Connection, lease: Lease) -> Any:
-        home = con.execute(
-            sa.select(conversation).where(conversation.c.id == lease.conversation).with_for_update()
-        ).one()
-        if home.fence != lease.fence or home.lease_owner != self._node:
-            raise LeaseLost(lease.conversation)
+        home = self._home(con, lease)
+        self._check(home, lease)
         return home
 
-    def _let_go(self, con: sa.Connection, lease: Lease, **values: Any) -> None:
+    def _check(self, home: Any, lease: Lease) -> None:
+        if home.fence != lease.fence or home.lease_owner != self._node:
+            raise LeaseLost(lease.conversation)
+
+    def _let_go(
+        self, con: sa.Connection, lease: Lease, *, pause: float = 0.0, **values: Any
+    ) -> None:
         con.execute(
             conversation.update()
             .where(conversation.c.id == lease.conversation)
-            .values(lease_until=0.0, lease_owner=None, ready_at=self._db.now, **values)
+            .values(lease_until=0.0, lease_owner=None, ready_at=self._db.now + pause, **values)
         )
 
 
-def _remember(db: Database) -> sa.Insert:
-    return db.insert(seen).values(at=db.now).on_conflict_do_nothing()
+def _remember(db: Database) -> ReturningInsert[str]:
+    return db.insert(seen).values(at=db.now).on_conflict_do_nothing().returning(seen.c.key)
 
 
 def _store(db: Database) -> ReturningInsert[int]:
     return message.insert().values(received_at=db.now).returning(message.c.id)
-
-
-def _claim(db: Database) -> ReturningUpdate[int]:
-    return (
-        conversation.update()
-        .where(conversation.c.id == sa.bindparam("it"))
-        .values(
-            lease_owner=sa.bindparam("node"),
-            fence=conversation.c.fence + 1,
-            lease_until=db.now + LEASE_SECONDS,
-        )
-        .returning(conversation.c.fence)
-    )
 
 
 _NEXT = (
@@ -324,7 +388,10 @@ def remember(con: sa.Connection, db: Database, keys: Sequence[str], turn_id: str
     """Whether none of the keys was there before; they all are now. `turn_id` is the message's."""
     new = True
     for key in sorted(set(keys)):
-        new &= con.execute(db.prepared(_remember), {"key": key, "turn_id": turn_id}).rowcount > 0
+        new &= (
+            con.execute(db.prepared(_remember), {"key": key, "turn_id": turn_id}).first()
+            is not None
+        )
     return new
 
 

@@ -26,6 +26,15 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
+class Spoiled:
+    """A message at which the bridge failed as often as it tries."""
+
+    message: int
+    turn_id: str
+    at: Address
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """One message that its conversation's worker handles now."""
 

@@ -15,7 +15,7 @@ def stop_message(con: sa.Connection, db: Database, row: Any) -> bool:
     """Write down that an open message is to be stopped; False when it is over already.
 
     A queued one is over at once; one that waits for a decision is made ready, so that a worker
-    ends it.
+    ends it. `row` was read under its conversation's lock (`locked`, `places.find`).
     """
     c = conversation.c
     here = conversation.update().where(c.id == row.conversation)
@@ -82,4 +82,19 @@ def queue(con: sa.Connection, db: Database, home: Any, order: int, payload: Any)
 
 
 def home_of(con: sa.Connection, conversation_id: str) -> Any:
-    return con.execute(sa.select(conversation).where(conversation.c.id == conversation_id)).one()
+    """The conversation's row, locked: of its messages nothing changes until this transaction is
+    over."""
+    its = sa.select(conversation).where(conversation.c.id == conversation_id)
+    return con.execute(its.with_for_update()).one()
+
+
+def locked(con: sa.Connection, message_id: int) -> tuple[Any | None, Any | None]:
+    """(message, conversation), the conversation locked before the message is read: other nodes
+    write beside this transaction. (None, None) where there is none."""
+    its = sa.select(message.c.conversation).where(message.c.id == message_id)
+    found = con.scalar(its)
+    if found is None:
+        return None, None
+    home = home_of(con, found)
+    row = con.execute(sa.select(message).where(message.c.id == message_id)).first()
+    return (row, home) if row is not None else (None, None)

@@ -14,12 +14,12 @@ from adapters.contract import PostRef
 from agent_service.contract import Decision
 from bridge.engine.attaching import Brought
 from bridge.engine.inbox import Inbox
-from bridge.engine.job import Job
+from bridge.engine.job import Job, LeaseLost
 from bridge.engine.turn import shown_decision
 from bridge.people import access
 from bridge.store import schema
 from bridge.store.database import Database
-from bridge.store.errors import StoreFull
+from bridge.store.errors import StoreTrouble
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -36,20 +36,22 @@ class Record:
     async def stored(
         self, fn: Callable[[sa.Connection, *Ts], T], *args: *Ts, durable: bool = False
     ) -> T:
-        """A step of a worker: it waits for room on the disk rather than lose its place."""
+        """A step of a worker: it waits for the database, or for room on its disk, rather than
+        lose its place. `fn` bears it to have been done already."""
         pause = 0.25
         while True:
             try:
                 return await self._db.tx(fn, *args, durable=durable)
-            except StoreFull as error:
-                log.error("waiting for room on the disk", error=str(error), remedy=error.remedy)
+            except StoreTrouble as error:
+                log.error("waiting for the database", error=str(error), remedy=error.remedy)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 5.0)
 
     async def post(self, job: Job, key: str, ref: PostRef) -> None:
-        """Where a post is, so that an edit finds it after any restart."""
+        """Where a post is, so that an edit finds it after any restart. Raises `LeaseLost`."""
 
         def fn(con: sa.Connection) -> None:
+            _held(con, job)
             fresh = self._db.insert(schema.post).values(
                 key=key,
                 conversation=job.lease.conversation,
@@ -65,7 +67,7 @@ class Record:
 
         try:
             await self._db.tx(fn, durable=False)
-        except StoreFull:
+        except StoreTrouble:
             # The adapter gives the same post for the same key after a crash.
             log.warning("post not recorded", key=key)
 
@@ -83,6 +85,7 @@ class Record:
         """What was asked, so that a button finds it."""
 
         def fn(con: sa.Connection) -> None:
+            _held(con, job)
             con.execute(
                 self._db.insert(schema.decision)
                 .values(
@@ -96,3 +99,10 @@ class Record:
             )
 
         await self.stored(fn)
+
+
+def _held(con: sa.Connection, job: Job) -> None:
+    """Raises `LeaseLost`. The row is not locked: a successor writes the same, by its key."""
+    c = schema.conversation.c
+    if con.scalar(sa.select(c.fence).where(c.id == job.lease.conversation)) != job.lease.fence:
+        raise LeaseLost(job.lease.conversation)

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 
 import sqlalchemy as sa
 import structlog
 
-from adapters.contract import Adapter, CommandIn, DeliveryError, MessageIn, MessageOut
+from adapters.contract import Adapter, CommandIn, DeliveryError, MessageIn, MessageOut, PostRef
 from agent_service.contract import errors
 from bridge.agent_client import TRANSIENT, AgentClient
 from bridge.agent_files import AgentFiles
 from bridge.conversations.errands import Errand
 from bridge.engine.attaching import Attaching, Brought
+from bridge.engine.claims import LEASE_SECONDS
 from bridge.engine.delivery import Delivery
-from bridge.engine.inbox import LEASE_SECONDS, Inbox
-from bridge.engine.job import MESSAGE, Job, Lease, LeaseLost
+from bridge.engine.inbox import Inbox
+from bridge.engine.job import MESSAGE, Job, Lease, LeaseLost, Spoiled
 from bridge.engine.queued import STARTED, TAKEN_BACK, QueuedNotices
 from bridge.engine.record import Record
 from bridge.engine.say import say
@@ -24,13 +26,20 @@ from bridge.engine.statusline import StatusLines
 from bridge.engine.turn import Present, TurnRun, Waits
 from bridge.people.deciders import Deciders
 from bridge.store.database import Database
-from bridge.store.errors import StoreFull
+from bridge.store.errors import StoreTrouble
 from bridge.store.schema import conversation, message
 
 log = structlog.get_logger()
 
 QUEUED = "Waiting for its turn…"
+SPOILED = (
+    "The bridge failed at this message several times, and its log says why. What you write next "
+    "is taken as usual."
+)
 POLL_SECONDS = 2.0
+MARGIN_SECONDS = 1.0
+READY, STOP = "ready", "stop "
+"""Hints for other nodes: something may be claimed; the message with this number is to stop."""
 
 
 class Workers:
@@ -70,40 +79,48 @@ class Workers:
         self._wake = asyncio.Event()
         self._held: dict[Lease, asyncio.Task[None]] = {}
         self._runs: dict[int, TurnRun] = {}
-        self._waiting: set[str] = set()
         self._looks: set[asyncio.Task[None]] = set()
         self._stops: set[int] = set()
         self._starved = False
         """Something may be ready that had no slot."""
         self._loops: list[asyncio.Task[None]] = []
+        """Claiming first, then renewing."""
+        self._hints: set[asyncio.Task[None]] = set()
+        self._sure_until = 0.0
+        """Until then, by this machine's clock, nobody can have claimed what is held here."""
+        self._renewed = asyncio.Event()
 
     async def start(self) -> None:
         """Take back what an earlier process left, then work."""
         await self._db.tx(self._inbox.take_back, durable=False)
+        self._sure_until = _clock() + LEASE_SECONDS - MARGIN_SECONDS
+        self._db.listen(self._heard)
         self._loops = [
             asyncio.create_task(self._claim_loop()),
             asyncio.create_task(self._renew_loop()),
         ]
 
     async def stop(self, patience: float) -> None:
-        """Claim nothing more, give running turns `patience` seconds, then leave them as a crash
-        would: the next start goes on with them."""
-        watching = [*self._loops, *self._looks]
-        for task in watching:
-            task.cancel()
-        await asyncio.gather(*watching, return_exceptions=True)
+        """Claim nothing more, give running turns `patience` seconds to end, then hand them over:
+        another node, or the next start, goes on with them."""
+        loops, self._loops = self._loops, []
+        await _cancelled([*self._looks, *loops[:1]])
         await self.notices.close()
         self._free = -1_000_000
         if self._held:
             await asyncio.wait(self._held.values(), timeout=patience)
-        tasks = list(self._held.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await _cancelled([*self._held.values(), *loops[1:]])
+        if loops:
+            try:
+                await self._db.tx(self._inbox.hand_over, durable=False)
+                await self._db.tell(READY)
+            except StoreTrouble as error:
+                log.warning("leases not handed over; they run out", error=str(error))
+        await _cancelled(self._hints)
 
     async def submit(self, said: MessageIn, problem: str) -> bool:
         """Store a message, and start on it at once where nothing is before it. False for one
-        that was stored before. Raises `StoreFull`."""
+        that was stored before. Raises `StoreTrouble`."""
         claim = self._free > 0
         self._free -= claim
         try:
@@ -130,23 +147,46 @@ class Workers:
         """Something may be ready that has no worker."""
         self._starved = True
         self._wake.set()
+        if self._free <= 0:
+            self._tell(READY)
 
     async def went_on(self, turn_id: str) -> None:
         """A turn that waited may have gone on. Harmless when it did not, or never waited."""
-        if turn_id not in self._waiting:
-            return
-        self._waiting.discard(turn_id)
         if await self._record.stored(self._inbox.wake, turn_id):
-            self._wake.set()
+            self.wake_ready()
 
     def stop_turn(self, message_id: int) -> None:
-        """Stop the turn of a message whose row says so already, now or once it is taken."""
+        """Stop the turn of a message whose row says so already, now or once it is taken, on
+        whichever node that is."""
         run = self._runs.get(message_id)
         if run is not None:
             run.stop()
         else:
             self._stops.add(message_id)
+            self._tell(f"{STOP}{message_id}")
         self._wake.set()
+
+    def _tell(self, hint: str) -> None:
+        if self._db.shared:
+            task = asyncio.create_task(self._db.tell(hint))
+            self._hints.add(task)
+            task.add_done_callback(self._hints.discard)
+
+    def _heard(self, hint: str) -> None:
+        number = hint.removeprefix(STOP)
+        if hint.startswith(STOP) and number.isdecimal():
+            run = self._runs.get(int(number[:18]))
+            if run is not None:
+                run.stop()
+        else:
+            self._wake.set()
+
+    async def _sure(self) -> None:
+        """Returns once no other node can have claimed what is held here. After a sleep that is
+        known with the next renewal, which ends the work on what was lost."""
+        while self._db.shared and _clock() >= self._sure_until:
+            self._renewed.clear()
+            await self._renewed.wait()
 
     async def taken_back(self, message_id: int) -> None:
         """A message that had not begun never will: nothing beside it may say that it waits."""
@@ -194,6 +234,8 @@ class Workers:
             # Here and not in the task: one that is cancelled before its first step runs nothing.
             self._held.pop(lease, None)
             slot.give_back()
+            if self._starved:
+                self._wake.set()  # its person may have one more now
 
         task.add_done_callback(over)
 
@@ -203,15 +245,16 @@ class Workers:
             if (most := self._free) > 0:
                 self._free -= most
                 leases: list[Lease] = []
+                left = True
                 try:
-                    leases = await self._db.tx(self._inbox.pick, most, durable=False)
-                except StoreFull as error:
+                    leases, left = await self._db.tx(self._inbox.pick, most, durable=False)
+                except StoreTrouble as error:
                     log.error("nothing can be claimed", error=str(error), remedy=error.remedy)
                 except Exception:
                     log.exception("nothing can be claimed, trying again")
                 finally:
                     self._free += most - len(leases)
-                self._starved = len(leases) == most
+                self._starved = left
                 for lease in leases:
                     self._begin(lease, None)
             try:
@@ -225,35 +268,84 @@ class Workers:
             await asyncio.sleep(LEASE_SECONDS / 3)
             try:
                 await self._renew()
-            except StoreFull as error:
+            except StoreTrouble as error:
                 log.error("leases are not renewed", error=str(error), remedy=error.remedy)
             except Exception:
                 log.exception("leases are not renewed")
 
     async def _renew(self) -> None:
-        before = dict(self._held)
+        before, asked = dict(self._held), _clock()
         mine = await self._db.tx(self._inbox.renew, durable=False)
         for lease, task in before.items():
             if lease not in mine and self._held.get(lease) is task:
                 log.warning("lease lost", conversation=lease.conversation)
                 task.cancel()
+        # After the cancellations: whoever waits to be sure of a lost one must not go on.
+        self._sure_until = asked + LEASE_SECONDS - MARGIN_SECONDS
+        self._renewed.set()
+        for message_id in await self._db.tx(self._inbox.asked_to_stop, durable=False):
+            if (run := self._runs.get(message_id)) is not None:
+                run.stop()
+        self._stops.clear()  # the rows say it, and the next look finds them
         for orphan in mine - self._held.keys():
             # Its worker is gone and could not give it back: without this nobody ever would.
             log.warning("lease without a worker", conversation=orphan.conversation)
             await self._db.tx(self._inbox.release, orphan, durable=False)
 
     async def _drain(self, lease: Lease, job: Job | None, slot: _Slot) -> None:
+        taken = job is not None
+        while True:
+            try:
+                if not taken:
+                    job = await self._record.stored(self._inbox.take, lease)
+                while job is not None:
+                    job = await self._handle(job, slot)
+                return
+            except LeaseLost:
+                log.warning("lease lost", conversation=lease.conversation)
+                return
+            except Exception:
+                log.exception("worker failed", conversation=lease.conversation)
+            try:
+                if not await self._stumbled(lease, slot):
+                    return
+            except LeaseLost:
+                return
+            except Exception:
+                log.exception("worker failed again", conversation=lease.conversation)
+                await asyncio.sleep(POLL_SECONDS)
+                await self._record.stored(self._inbox.release, lease)
+                return
+            taken = False
+
+    async def _stumbled(self, lease: Lease, slot: _Slot) -> bool:
+        """What could not be handled is tried again later, or its thread is told that it never
+        will be. Whether the lease is still held, for the next one."""
+        spoiled = await self._record.stored(self._inbox.stumble, lease)
+        if spoiled is None:
+            return False
+        await self._say_spoiled(spoiled)
+        # Without the next message at once: that could fail as well, in this transaction.
+        await self._record.stored(self._inbox.give_up, lease, spoiled.message)
+        slot.take()
+        return True
+
+    async def _say_spoiled(self, spoiled: Spoiled) -> None:
+        adapter = self._adapters[spoiled.at.platform]
+        log.error("message given up", message=spoiled.message, request_id=spoiled.turn_id)
+        delivery = Delivery(
+            adapter, spoiled.at, known={}, record=_unrecorded, report=self._report, sure=self._sure
+        )
         try:
-            if job is None:
-                job = await self._record.stored(self._inbox.take, lease)
-            while job is not None:
-                job = await self._handle(job, slot)
-        except LeaseLost:
-            log.warning("lease lost", conversation=lease.conversation)
-        except Exception:
-            log.exception("worker failed", conversation=lease.conversation)
-            await asyncio.sleep(POLL_SECONDS)
-            await self._record.stored(self._inbox.release, lease)
+            delivery.show(f"{spoiled.turn_id}.spoiled", MessageOut(SPOILED, tone="error"))
+            await delivery.flush()
+        finally:
+            await delivery.close()
+        self._lines.show(adapter, spoiled.at, "")
+        try:
+            await self._client.interrupt(spoiled.turn_id)
+        except errors.ServiceError as error:
+            log.info("not interrupted", error=str(error))
 
     async def _handle(self, job: Job, slot: _Slot) -> Job | None:
         structlog.contextvars.bind_contextvars(request_id=job.turn_id)
@@ -266,6 +358,7 @@ class Workers:
             report=self._report,
             answers=job.said.keys[0] if job.said.keys else "",
             again=job.resumed,
+            sure=self._sure,
         )
         log.info("message taken", message=job.message, resumed=job.resumed)
         self.notices.show(job.message, STARTED)
@@ -322,7 +415,6 @@ class Workers:
             await delivery.close()
 
     async def _wait(self, job: Job, seq: int) -> None:
-        self._waiting.add(job.turn_id)
         await self._record.stored(self._inbox.wait, job, seq)
         self._lines.show(self._adapters[job.at.platform], job.at, "")
         self.wake_ready()  # it may be ready again at once, to be stopped
@@ -332,7 +424,7 @@ class Workers:
 
     async def _look(self, job: Job, seq: int) -> None:
         """A turn may have gone on between its last event and our row: nobody else would tell."""
-        while job.turn_id in self._waiting:
+        while True:
             try:
                 view = await self._client.put_turn(job.turn_id, job.request)
             except TRANSIENT as error:
@@ -345,6 +437,22 @@ class Workers:
                 if view.state != "waiting" or view.last_seq > seq:
                     await self.went_on(job.turn_id)
                 return
+
+
+async def _unrecorded(_key: str, _ref: PostRef) -> None:
+    """Nobody edits it: the adapter finds it by its key."""
+
+
+async def _cancelled(tasks: Iterable[asyncio.Task[None]]) -> None:
+    tasks = list(tasks)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _clock() -> float:
+    """It goes on while the process, or the machine, sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class _Slot:

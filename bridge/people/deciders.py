@@ -51,6 +51,9 @@ class Deciders:
         # Until it is told, the next turn tells it; and no older list may arrive after a newer one.
         self._told.discard(workspace)
         async with self._telling:
-            people = tuple(await self._db.tx(of, workspace, durable=False))
-            await self._agent.set_deciders(workspace, people, by)
+            told: tuple[str, ...] | None = None
+            # Until what was told is what is so: another node may have told something older.
+            while (people := tuple(await self._db.tx(of, workspace, durable=False))) != told:
+                await self._agent.set_deciders(workspace, people, by)
+                told = people
             self._told.add(workspace)

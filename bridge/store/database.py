@@ -27,6 +27,9 @@ class Database(ABC):
     """Seconds since the epoch by the database's clock, not this process's: leases of several
     nodes must agree."""
 
+    shared: bool
+    """Whether other bridge processes may have it open at the same time."""
+
     def __init__(self) -> None:
         self._prepared: dict[Any, Any] = {}
 
@@ -43,7 +46,7 @@ class Database(ABC):
 
     @abstractmethod
     async def open(self) -> None:
-        """Connect. Raises `StoreBusy`, `StoreUnusable` or `StoreFull`, with nothing left open."""
+        """Connect. Raises `StoreUnusable` or `StoreTrouble`, with nothing left open."""
 
     @abstractmethod
     async def close(self) -> None:
@@ -57,17 +60,33 @@ class Database(ABC):
 
         `durable`: on the disk when this returns. Otherwise it survives the death of the process
         and may be lost in a power cut, together with everything after it.
-        Raises `StoreFull` when there is no room: nothing was stored, and later calls may work.
-        A cancelled call may have been committed.
+        Raises `StoreTrouble`: later calls may work. After `StoreFull` nothing was stored; after
+        `StoreAway` it may have been. A cancelled call may have been committed.
+        `fn` may be called more than once, each time on nothing of the time before: it does
+        nothing but read and write on its connection.
         """
+
+    @abstractmethod
+    async def tell(self, hint: str) -> None:
+        """Tell every process that has the database open. Lost at times: rows are the truth, and
+        whoever waits for a hint also looks by itself. Never raises."""
+
+    @abstractmethod
+    def listen(self, heard: Callable[[str], None]) -> None:
+        """From now until `close`, `heard` is called with hints; with an empty one where some may
+        have been lost. Once after `open`."""
 
     @abstractmethod
     def maintenance(self, *, alone: bool) -> AbstractContextManager[sa.Connection]:
         """One transaction on a database that is not open here, for migrations and checks.
 
         `alone`: nobody else has it meanwhile; raises `StoreBusy` where somebody has.
-        Raises `StoreUnusable` where it cannot be used, `StoreFull` where there is no room.
+        Raises `StoreUnusable` where it cannot be used, `StoreTrouble` where later it may.
         """
+
+    @abstractmethod
+    def require_alone(self, connection: sa.Connection) -> None:
+        """In a `maintenance(alone=True)`: raises `StoreBusy` while a bridge has it open."""
 
     @property
     @abstractmethod
@@ -77,4 +96,4 @@ class Database(ABC):
     @property
     @abstractmethod
     def exists(self) -> bool:
-        """Whether there is something to connect to, or to be damaged."""
+        """Whether there is something to connect to, or to be damaged. Raises as `maintenance`."""

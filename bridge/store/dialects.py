@@ -6,9 +6,14 @@ import sqlalchemy as sa
 
 from bridge.store.database import Database
 from bridge.store.errors import StoreUnusable
+from bridge.store.postgres import PostgresDatabase
 from bridge.store.sqlite import SqliteDatabase
 
-DIALECTS: dict[str, type[SqliteDatabase]] = {"sqlite": SqliteDatabase}
+DIALECTS: dict[str, type[SqliteDatabase] | type[PostgresDatabase]] = {
+    "sqlite": SqliteDatabase,
+    "postgresql": PostgresDatabase,
+    "postgres": PostgresDatabase,
+}
 
 
 def database_at(url: str) -> Database:
@@ -20,6 +25,7 @@ def database_at(url: str) -> Database:
     found = DIALECTS.get(parsed.get_backend_name())
     if found is None:
         raise StoreUnusable(
-            f"BRIDGE_DATABASE_URL: {parsed.get_backend_name()} is not supported yet; use SQLite."
+            f"BRIDGE_DATABASE_URL: {parsed.get_backend_name()} is not supported; use PostgreSQL "
+            "or SQLite."
         )
     return found(parsed)

@@ -3,8 +3,9 @@
 StoreUnusable       it cannot be opened; start-up stops
 ├── StoreBusy       another bridge process has it
 └── SchemaTooNew    a newer release made it
-StoreFull           there was no room; nothing was stored, and it works again once there is
-                    (also an `adapters.contract.NotStored`)
+StoreTrouble        it fails now and may work later (also an `adapters.contract.NotStored`)
+├── StoreFull       there was no room; nothing was stored
+└── StoreAway       it does not answer; the transaction that was in its commit may be stored
 """
 
 from __future__ import annotations
@@ -24,8 +25,20 @@ class SchemaTooNew(StoreUnusable):
     pass
 
 
-class StoreFull(NotStored):
+class StoreTrouble(NotStored):
+    """Trying again later may help. To hand the same over again is harmless."""
+
+
+class StoreFull(StoreTrouble):
     """No room on the disk. Nothing of the transaction was stored."""
 
-    def __init__(self, message: str = "There is no room on the bridge's disk.") -> None:
-        super().__init__(message, remedy="Make room on the disk that holds BASCULE_HOME.")
+    def __init__(
+        self,
+        message: str = "There is no room on the bridge's disk.",
+        remedy: str = "Make room on the disk that holds BASCULE_HOME.",
+    ) -> None:
+        super().__init__(message, remedy=remedy)
+
+
+class StoreAway(StoreTrouble):
+    """The database server does not answer, or not in time."""

@@ -18,13 +18,16 @@ _SCRIPTS = Path(__file__).parent / "migrations"
 
 
 def migrate(url: str) -> str:
-    """Apply what is missing; returns the revision it is at now. Harmless to repeat.
+    """Apply what is missing; returns the revision it is at now. Harmless to repeat, and for
+    several processes at once.
 
-    Raises `StoreBusy` while a bridge runs on it, `SchemaTooNew` when a newer release made it.
+    Raises `StoreBusy` while a bridge runs on it, `SchemaTooNew` when a newer release made it,
+    `StoreTrouble` where it may work later.
     """
     database = database_at(url)
     with database.maintenance(alone=True) as connection:
         if _state(connection, database.name) != "current":
+            database.require_alone(connection)
             config = _config()
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
@@ -32,7 +35,8 @@ def migrate(url: str) -> str:
 
 
 def check(url: str) -> None:
-    """Raises `StoreUnusable` unless the schema is exactly this release's; changes nothing."""
+    """Raises `StoreUnusable` unless the schema is exactly this release's; changes nothing.
+    Raises `StoreTrouble` where it may work later."""
     database = database_at(url)
     if not database.exists:
         raise StoreUnusable(f"There is no database at {database.name}: run `bascule migrate`.")

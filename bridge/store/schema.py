@@ -186,6 +186,8 @@ message = sa.Table(
     sa.Column("after_seq", sa.BigInteger, nullable=False),
     sa.Column("stop_asked", sa.Boolean, nullable=False),
     sa.Column("retried_by", Id),
+    # How often the bridge itself failed at it.
+    sa.Column("failures", sa.Integer, nullable=False, server_default="0"),
     sa.Column("state", sa.JSON, nullable=False),
     sa.Column("received_at", sa.Double, nullable=False),
     sa.Column("done_at", sa.Double),
@@ -200,6 +202,9 @@ sa.Index(
     sqlite_where=_open,
     postgresql_where=_open,
 )
+
+_done = message.c.done_at.is_not(None)
+sa.Index("message_done", message.c.done_at, sqlite_where=_done, postgresql_where=_done)
 
 # What a file that somebody sent is called in a workspace, so that no two are called the same and
 # one that is fetched again finds its own place.
@@ -234,7 +239,11 @@ click = sa.Table(
     # queued, done
     sa.Column("status", sa.Text, nullable=False),
     sa.Column("at", sa.Double, nullable=False),
+    # The node that acts on it now, and until when.
+    sa.Column("owner", sa.Text),
+    sa.Column("until", sa.Double, nullable=False, server_default="0"),
 )
+sa.Index("click_at", click.c.at)
 _undone = click.c.status == "queued"
 sa.Index("click_queued", click.c.id, sqlite_where=_undone, postgresql_where=_undone)
 
@@ -248,6 +257,7 @@ decision = sa.Table(
     sa.Column("turn_id", sa.Text, nullable=False),
     sa.Column("shown", sa.JSON, nullable=False),
 )
+sa.Index("decision_message", decision.c.message)
 
 post = sa.Table(
     "post",
@@ -265,6 +275,15 @@ cursor = sa.Table(
     metadata,
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("value", sa.BigInteger, nullable=False),
+)
+
+# What only one node of a deployment does at a time, and who does it.
+lease = sa.Table(
+    "lease",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("until", sa.Double, nullable=False),
 )
 
 # Conditions with their values written out: with bound ones no partial index would be used.

@@ -88,6 +88,8 @@ class SqliteDatabase(Database):
     """Transactions all in one thread, one after another: to hop between threads costs more than
     most of them do."""
 
+    shared = False
+
     def __init__(self, url: sa.URL) -> None:
         """Nothing is opened yet. Raises `StoreUnusable` for a URL without a file."""
         super().__init__()
@@ -138,6 +140,15 @@ class SqliteDatabase(Database):
             raise StoreUnusable("The bridge's database is not open.")
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, self._run, fn, args, durable)
+
+    async def tell(self, hint: str) -> None:
+        """Nobody else is there."""
+
+    def listen(self, heard: Callable[[str], None]) -> None:
+        """Nobody else tells anything."""
+
+    def require_alone(self, connection: sa.Connection) -> None:
+        """The lock that `maintenance` holds says so already."""
 
     @contextmanager
     def maintenance(self, *, alone: bool) -> Iterator[sa.Connection]:

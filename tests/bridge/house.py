@@ -35,9 +35,12 @@ async def until(check: Callable[[], object], seconds: float = 20.0) -> None:
 
 
 class House:
-    def __init__(self, home: Path, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, home: Path, database: str = "", *, clock: Callable[[], float] = time.time
+    ) -> None:
         """`clock` is the agent service's."""
         self.home = home
+        self.database = database
         self.clock = clock
         self.platform = MemoryPlatform()
         upstream = home / "run" / "scripted.sock"
@@ -64,6 +67,7 @@ class House:
         values = {
             "bascule_home": self.home,
             "bridge_adapters": "memory",
+            "bridge_database_url": self.database,
             "bridge_listen": "off",
             "bridge_agent_patience_seconds": 20.0,
             **values,

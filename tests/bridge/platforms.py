@@ -95,23 +95,16 @@ class MemoryPlatform:
 
 
 class FilePlatform(MemoryPlatform):
-    """Posts in a file, one operation a line; a key is known for ever."""
+    """Posts in a file that several processes write, one operation a line; a key is known for
+    ever, and gives its post: who reads takes the first of several sends with one key."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.path = path
-        for line in path.read_text().splitlines() if path.exists() else ():
-            op = json.loads(line)
-            if op["op"] == "send":
-                self.by_key[op["key"]] = op["ref"]
-                self.posts[op["ref"]] = []
 
     async def send(self, to, message, key):
-        if key in self.by_key:
-            return PostRef(self.by_key[key])
-        ref = self.by_key[key] = f"p{len(self.by_key)}"
-        self._write("send", key, ref, to, message)
-        return PostRef(ref)
+        self._write("send", key, key, to, message)
+        return PostRef(key)
 
     async def edit(self, to, ref, message):
         self._write("edit", "", ref.id, to, message)

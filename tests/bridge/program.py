@@ -1,6 +1,7 @@
 """A bridge as a process of its own: posts go to a file, messages come in over a Unix socket.
 
-python -m tests.bridge.program HOME. One JSON object a line in; its receipt's outcome a line out.
+python -m tests.bridge.program HOME [LISTEN [NAME]]. One JSON object a line in; its receipt's
+outcome a line out.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ OWNER = Sender(Identity("memory", "t", "owner"), "Olga", host_owner=True)
 
 
 class Doorway(FilePlatform):
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, name: str) -> None:
         super().__init__(home / "posts.jsonl")
         self.home = home
-        self.door = home / "run" / "door.sock"
+        self.door = home / "run" / f"door{name}.sock"
         self.talks: set[asyncio.Task] = set()
 
     async def run(self, host) -> None:
@@ -85,12 +86,12 @@ class Doorway(FilePlatform):
             return f"not stored: {error} {error.remedy}"
 
 
-async def main(home: Path, listen: str = "off") -> None:
+async def main(home: Path, listen: str = "off", name: str = "") -> None:
     log.configure("json", "info")
-    settings = BridgeSettings(
+    settings = BridgeSettings(  # the database's URL comes from the environment
         _env_file=None, bascule_home=home, bridge_adapters="memory", bridge_listen=listen
     )
-    bridge = Bridge(settings, given=[plugin(Doorway(home))])
+    bridge = Bridge(settings, given=[plugin(Doorway(home, name))])
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, bridge.finish)
     await bridge.run()
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from adapters.contract import MessageOut
+from adapters.contract import Identity, MessageOut, Sender
 from agent_service.contract.events import TextDelta, TurnFinished
 from bridge.engine.feed import NAME
+from bridge.engine.worker import SPOILED
 from bridge.present.turn import TurnPresentation
 from bridge.service import Bridge
-from bridge.store.schema import conversation, cursor
+from bridge.store.schema import conversation, cursor, message
 from tests.bridge.house import until
 from tests.bridge.platforms import plugin
 
+POSTGRES_TOO = "quick"
 ASK = "run rm -r build then say It went on."
 
 
@@ -37,7 +39,7 @@ async def test_the_place_in_the_feed_is_kept(house):
         await house.say(f"say {number}", f"c{number}")
         await house.sees(str(number), f"c{number}")
     seen = house.bridge._feed
-    await until(lambda: (seen._seq or 0) >= 3)
+    await until(lambda: seen._seq >= 3)
     await house.bridge.stop()
     await house.start()
     assert await place(house) == seen._seq
@@ -74,7 +76,8 @@ async def test_a_lost_lease_ends_the_work(house):
     await workers._renew()
     await until(task.done)
     assert workers._held == {}
-    await house.bridge.db.tx(workers._inbox.take_back)
+    free = conversation.update().values(lease_owner=None, lease_until=0.0)
+    await house.bridge.db.tx(lambda con: con.execute(free).rowcount)
     workers.wake_ready()
     await until(lambda: workers._held)
     await house.command("stop")
@@ -110,6 +113,72 @@ async def test_all_places_are_free_in_the_end(house):
     await house.command("stop", "c4")
     await house.sees("Stopped.", "c4")
     await until(lambda: house.bridge._workers._free == 3)
+
+
+async def test_a_message_that_fails_for_good(house):
+    """What the bridge cannot read at all is told in its thread after a few tries, once, and the
+    next message is answered."""
+    await house.start(bridge_concurrency=1)
+    await house.say("hang", "c0")
+    await until(lambda: house.bridge._workers._held)
+    await house.say("say never", "c1")
+    await house.say("say afterwards", "c1")
+    rubbish = message.update().where(message.c.order == 2).values(payload={"not": "a message"})
+    await house.bridge.db.tx(lambda con: con.execute(rubbish).rowcount)
+    await house.command("stop", "c0")
+    await house.sees("afterwards", "c1", 40)
+    assert house.texts("c1") == [SPOILED, "afterwards"]
+    await until(lambda: house.bridge._workers._free == 1)
+
+
+async def test_a_busy_conversation_starves_nobody(house):
+    """Beside a conversation with 200 messages, 20 others are answered long before it is done."""
+    await house.start(bridge_concurrency=2)
+    for number in range(200):
+        await house.say(f"say {number}", "busy")
+    for number in range(20):
+        await house.say("say mine", f"c{number}")
+    await until(lambda: all(house.texts(f"c{number}") == ["mine"] for number in range(20)), 60)
+    assert len(house.texts("busy")) < 100
+    await until(lambda: house.texts("busy")[199:] == ["199"], 90)
+    assert house.texts("busy") == [str(number) for number in range(200)]
+
+
+async def test_a_busy_person_starves_nobody(house):
+    """Somebody whose conversations would fill every place leaves some to others."""
+    await house.start(bridge_concurrency=4, bridge_person_concurrency=2)
+    for number in range(8):
+        await house.say("say working then hang", f"c{number}")
+    await until(lambda: sum(bool(house.texts(f"c{number}")) for number in range(8)) == 2)
+    other = Sender(Identity("memory", "t", "other"), "Otto", host_owner=True)
+    await house.say("say mine", "d1", sender=other)
+    await house.sees("mine", "d1")
+    await until(lambda: len(house.bridge._workers._held) == 2)
+    first = next(f"c{number}" for number in range(8) if house.texts(f"c{number}"))
+    await house.command("stop", first)
+    await until(lambda: sum(bool(house.texts(f"c{number}")) for number in range(8)) == 3)
+
+
+async def test_an_agent_service_that_was_set_up_anew(house):
+    """Its feed begins before our place in it: it is read from the start, and a turn that goes on
+    there is heard of."""
+    await house.start()
+    for number in range(4):
+        await house.say("say x", f"c{number}")
+        await house.sees("x", f"c{number}")
+    await house.say(ASK, "asks")
+    await house.card("asks")
+    await until(lambda: house.bridge._feed._seq >= 9)
+    before = house.bridge._feed._seq
+    await house.stop_agent()
+    for file in (house.home / "agent").glob("agent.db*"):
+        file.unlink()
+    await house.start_agent()
+    await until(lambda: house.bridge._feed._seq < before, 30)
+    await house.say(ASK, "c1")
+    await house.card("c1")
+    await house.decide_elsewhere("allow")
+    await house.sees("It went on.", "c1")
 
 
 def test_a_finished_turn_leaves_nothing_open():

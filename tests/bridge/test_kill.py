@@ -13,11 +13,13 @@ import pytest
 from tests.bridge.house import until
 from tests.bridge.town import Town
 
+POSTGRES_TOO = "quick"
+
 
 @pytest.fixture
-async def town(home: Path) -> AsyncIterator[Town]:
+async def town(home: Path, database: str) -> AsyncIterator[Town]:
     """An agent service and a bridge, each a process of its own."""
-    made = Town(home)
+    made = Town(home, database)
     try:
         await made.start_agent()
         await made.start_bridge()

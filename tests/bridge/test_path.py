@@ -8,6 +8,7 @@ from adapters.contract import Attachment, Identity, Lifecycle, Quote, Sender
 from agent_service.contract import PROMPT_LIMIT, errors
 from bridge.present.turn import MOST_POSTS
 
+POSTGRES_TOO = "full"
 BUSY = "say working then hang"
 
 

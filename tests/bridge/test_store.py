@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,18 +15,25 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from adapters.contract import Address, Identity, MessageIn, Sender
 from bridge.engine.clicks import stop_message
-from bridge.engine.inbox import Inbox
+from bridge.engine.inbox import MOST_FAILURES, Inbox
 from bridge.engine.job import LeaseLost
+from bridge.engine.leader import Leader
+from bridge.engine.problem import problem_with
+from bridge.engine.retention import Retention
 from bridge.store.database import Database
 from bridge.store.dialects import database_at
 from bridge.store.errors import StoreUnusable
 from bridge.store.migrate import migrate
-from bridge.store.schema import conversation, is_open, message, person, seen
+from bridge.store.schema import conversation, decision, is_open, message, person, post, seen
+from tests.bridge.house import until
+from tests.bridge.postgres import Postgres
 
 OWNER = Sender(Identity("memory", "t", "owner"), "Olga", host_owner=True)
+OTHER = Sender(Identity("memory", "t", "other"), "Otto", host_owner=True)
 OPEN_COUNT = (
     sa.select(sa.func.count())
     .select_from(message)
@@ -56,7 +64,8 @@ class Store:
         return await self.db.tx((inbox or self.node).submit, one, "", claim)
 
     async def claim(self, inbox: Inbox | None = None, most: int = 10):
-        return await self.db.tx((inbox or self.node).pick, most)
+        leases, _ = await self.db.tx((inbox or self.node).pick, most)
+        return leases
 
     async def lapse(self) -> None:
         """Every lease runs out, as when its holder did not renew it for long enough."""
@@ -74,7 +83,13 @@ class Store:
 
 
 class StoreContract:
-    """Subclass it with a fixture `store` whose database is migrated and empty."""
+    """Subclass it with a fixture `place` and `fresh(place)`, which gives one `Store` whose
+    database is migrated and empty."""
+
+    @pytest.fixture
+    async def store(self, place) -> AsyncIterator[Store]:
+        async for made in self.fresh(place):
+            yield made
 
     async def test_any_known_key_makes_a_duplicate(self, store):
         """A platform may deliver one message under several ids: each of them is enough."""
@@ -180,18 +195,6 @@ class StoreContract:
         assert await store.claim() == []
         assert await store.db.tx(store.node.renew) == {lease}
 
-    async def test_take_back(self, store):
-        """A start frees what an earlier process held, and has what waited looked at once."""
-        await store.submit(said("x", 1))
-        await store.submit(said("y", 2, "c2"))
-        [first, second] = await store.claim()
-        job = await store.db.tx(store.node.take, first)
-        await store.db.tx(store.node.wait, job, 5)
-        await store.db.tx(store.other.take_back)
-        assert len(await store.claim(store.other)) == 2
-        with pytest.raises(LeaseLost):
-            await store.db.tx(store.node.take, second)
-
     async def test_release(self, store):
         """A lease that is given back can be taken at once, with what was begun in it."""
         await store.submit(said("x", 1))
@@ -228,6 +231,143 @@ class StoreContract:
         await store.db.tx(store.node.wait, job, 5)
         [lease] = await store.claim()
         assert (await store.db.tx(store.node.take, lease)).stop_asked is True
+
+    async def test_one_person_leaves_room_for_others(self, store):
+        """Of one person no more than their share is worked on, and whoever has the least comes
+        first, however long the other one's conversations have been ready."""
+        node = Inbox(store.db, "n1", ["memory"], 60, 3)
+        for number in range(6):
+            await store.submit(said("x", number + 1, f"c{number}"))
+        busy = await store.claim(node, 2)
+        for number in range(2):
+            one = replace(said("y", 10 + number, f"d{number}"), sender=OTHER)
+            await store.submit(one)
+        [third] = await store.claim(node, 1)
+        at = sa.select(conversation.c.channel).where(conversation.c.id == third.conversation)
+        assert await store.db.tx(lambda con: con.scalar(at)) == "d0"
+        leases, left = await store.db.tx(node.pick, 10)
+        channels = sa.select(conversation.c.channel).where(
+            conversation.c.id.in_([lease.conversation for lease in leases])
+        )
+        found = await store.db.tx(lambda con: sorted(con.scalars(channels)))
+        assert (found, left) == (["c2", "d1"], True)
+        _, job, _ = await store.submit(said("z", 20, "c9"), node, claim=True)
+        assert job is None
+        await store.db.tx(node.release, busy[0])
+        _, job, _ = await store.submit(said("z", 21, "c10"), node, claim=True)
+        assert job is not None
+
+    async def test_a_message_that_fails_for_good(self, store):
+        """It is tried a few times, with growing pauses; then it can be given up, and the next
+        one is taken."""
+        await store.submit(said("bad", 1))
+        await store.submit(said("good", 2))
+        spoil = message.update().where(message.c.order == 1).values(payload={"rubbish": True})
+        await store.db.tx(lambda con: con.execute(spoil).rowcount)
+        for failures in range(1, MOST_FAILURES + 1):
+            [lease] = await store.claim()
+            with pytest.raises(ValidationError):
+                await store.db.tx(store.node.take, lease)
+            spoiled = await store.db.tx(store.node.stumble, lease)
+            assert (spoiled is None) == (failures < MOST_FAILURES)
+            if spoiled is None:
+                assert await store.claim() == []  # not before its pause is over
+                await store.db.tx(past)
+        await store.db.tx(store.node.give_up, lease, spoiled.message)
+        job = await store.db.tx(store.node.take, lease)
+        assert job.said.text == "good"
+        await store.pending_is_true()
+
+    @pytest.mark.parametrize("more", [True, False])
+    async def test_a_step_that_is_done_twice(self, store, more):
+        """The answer to a commit may be lost: to finish or to wait once more changes nothing."""
+        await store.submit(said("x", 1))
+        await store.submit(said("y", 2))
+        [lease] = await store.claim()
+        job = await store.db.tx(store.node.take, lease)
+        _, following = await store.db.tx(store.node.finish, job, "done", more)
+        if more:
+            _, again = await store.db.tx(store.node.finish, job, "done", True)
+            assert (again.message, again.resumed) == (following.message, True)
+        else:
+            with pytest.raises(LeaseLost):
+                await store.db.tx(store.node.finish, job, "done", False)
+            [lease] = await store.claim()
+            again = await store.db.tx(store.node.take, lease)
+        await store.pending_is_true()
+        await store.db.tx(store.node.wait, again, 5)
+        await store.db.tx(store.node.wait, again, 5)
+        assert await store.db.tx(store.node.waiting) == [again.turn_id]
+
+    async def test_a_handover(self, store):
+        """A node that stops leaves all it holds to the others at once."""
+        await store.submit(said("x", 1))
+        await store.submit(said("y", 2, "c2"))
+        assert len(await store.claim()) == 2
+        await store.db.tx(store.node.hand_over)
+        assert len(await store.claim(store.other)) == 2
+
+    async def test_a_stop_is_seen_by_whoever_holds_it(self, store):
+        """A stop that was asked anywhere is found by the node at work, and by no other."""
+        await store.submit(said("x", 1))
+        [lease] = await store.claim()
+        job = await store.db.tx(store.node.take, lease)
+        assert await store.db.tx(store.node.asked_to_stop) == []
+        await store.db.tx(lambda con: stop(con, store.db, job.message))
+        assert await store.db.tx(store.node.asked_to_stop) == [job.message]
+        assert await store.db.tx(store.other.asked_to_stop) == []
+
+    async def test_retention(self, store):
+        """What is over and old goes with all that belongs to it, in small steps; what is open,
+        waits, or is young stays."""
+        for number in range(7):
+            await store.submit(said("x", number + 1, f"c{number}"))
+        leases = await store.claim()
+        jobs = [await store.db.tx(store.node.take, lease) for lease in leases]
+        for job in jobs:
+            await store.db.tx(keep, store.db, job)
+        for job in jobs[:4]:
+            await store.db.tx(store.node.finish, job, "done", False)
+        await store.db.tx(store.node.wait, jobs[4], 3)
+        old = [jobs[number].message for number in (0, 1, 2)]
+        past_times = message.update().where(message.c.id.in_(old)).values(done_at=1.0)
+        await store.db.tx(lambda con: con.execute(past_times).rowcount)
+        for table in (message.update().values(received_at=1.0), post.update().values(at=1.0)):
+            await store.db.tx(lambda con, table=table: con.execute(table).rowcount)
+        first = seen.update().where(seen.c.key == "memory:message:k1").values(at=1.0)
+        await store.db.tx(lambda con: con.execute(first).rowcount)
+        await Retention(store.db, store.node, 30).forget()
+        left = await store.db.tx(lambda con: sorted(con.scalars(sa.select(message.c.id))))
+        assert left == sorted(job.message for job in jobs[3:])
+        for table in (post, decision):
+            column = sa.select(table.c.message)
+            found = await store.db.tx(lambda con, column=column: sorted(con.scalars(column)))
+            assert found == left
+        assert await store.count(conversation) == 7
+        assert await store.count(seen) == 6
+        assert (await store.submit(said("x", 2)))[0] is False
+        await store.pending_is_true()
+
+    async def test_one_leader(self, store):
+        """What one node does at a time is done by one, goes on elsewhere when that one stops,
+        and nowhere while it lasts."""
+        at_work: list[str] = []
+
+        async def work(name: str) -> None:
+            at_work.append(name)
+            await asyncio.Event().wait()
+
+        first, second = (Leader(store.db, name) for name in ("n1", "n2"))
+        one = asyncio.create_task(first.run("feed", lambda: work("n1")))
+        await until(lambda: at_work)
+        assert await second._asked("feed") is False
+        two = asyncio.create_task(second.run("feed", lambda: work("n2")))
+        one.cancel()
+        await asyncio.gather(one, return_exceptions=True)
+        await until(lambda: at_work == ["n1", "n2"])
+        assert await first._asked("feed") is False
+        two.cancel()
+        await asyncio.gather(two, return_exceptions=True)
 
     async def test_only_enabled_platforms(self, store):
         """Conversations of a platform that is switched off are left alone, and kept."""
@@ -267,16 +407,20 @@ class StoreContract:
     @settings(
         max_examples=15,
         deadline=None,
-        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+        suppress_health_check=[
+            HealthCheck.function_scoped_fixture,
+            HealthCheck.too_slow,
+            HealthCheck.differing_executors,  # one contract, a class a dialect
+        ],
     )
     @given(seed=st.integers(0, 2**32))
-    def test_counts_stay_true(self, path, seed):
+    def test_counts_stay_true(self, place, seed):
         """Whatever happens in whatever order: the counts are right, each message is finished
         once, and in the end nothing is left."""
-        asyncio.run(self.random_life(path / str(seed), random.Random(seed)))
+        asyncio.run(self.random_life(place, random.Random(seed)))
 
-    async def random_life(self, path: Path, dice: random.Random) -> None:
-        async for store in self.fresh(path):
+    async def random_life(self, place, dice: random.Random) -> None:
+        async for store in self.fresh(place):
             life = Life(store, dice)
             for _ in range(60):
                 await dice.choice(life.steps)()
@@ -294,7 +438,7 @@ class Life:
         self.held: list[tuple] = []
         self.waiting: list[str] = []
         self.over: list[int] = []
-        self.number = 0
+        self.number = self.crashes = 0
         self.steps = [
             self.say, self.say, self.repeat, self.pick, self.pick, self.go_on, self.go_on,
             self.wait, self.wake, self.stop, self.crash, self.store.lapse, self.renew,
@@ -361,7 +505,13 @@ class Life:
             await self.store.db.tx(lambda con: stop(con, self.store.db, some))
 
     async def crash(self) -> None:
+        """Both nodes die; others start, and what those two held has run out."""
         self.held.clear()
+        await self.store.lapse()
+        self.crashes += 1
+        self.store.node, self.store.other = (
+            Inbox(self.store.db, f"n{number}.{self.crashes}", ["memory"], 60) for number in (1, 2)
+        )
         await self.store.db.tx(self.store.node.take_back)
 
     async def renew(self) -> None:
@@ -380,6 +530,18 @@ class Life:
         await self.store.pending_is_true()
 
 
+def past(con: sa.Connection) -> None:
+    """No pause lasts any more."""
+    con.execute(conversation.update().values(ready_at=1.0))
+
+
+def keep(con: sa.Connection, db: Database, job) -> None:
+    """A post and a decision of a message."""
+    its = {"message": job.message, "conversation": job.lease.conversation}
+    con.execute(post.insert().values(key=job.turn_id, ref="p", at=db.now, **its))
+    con.execute(decision.insert().values(id=job.turn_id, turn_id=job.turn_id, shown={}, **its))
+
+
 def done(con: sa.Connection) -> list[int]:
     return list(con.scalars(sa.select(message.c.id).where(message.c.status == "done")))
 
@@ -391,21 +553,29 @@ def stop(con: sa.Connection, db: Database, message_id: int) -> bool:
 
 class TestSqlite(StoreContract):
     @pytest.fixture
-    def path(self, tmp_path: Path) -> Path:
+    def place(self, tmp_path: Path) -> Path:
         return tmp_path
 
-    @pytest.fixture
-    async def store(self, path: Path) -> AsyncIterator[Store]:
-        async for made in self.fresh(path):
-            yield made
-
-    async def fresh(self, path: Path) -> AsyncIterator[Store]:
-        url = f"sqlite:///{path / 'bridge.db'}"
+    async def fresh(self, place: Path) -> AsyncIterator[Store]:
+        file = Path(tempfile.mkdtemp(dir=place)) / "bridge.db"
+        url = f"sqlite:///{file}"
         migrate(url)
         db = database_at(url)
         await db.open()
         yield Store(db)
         await db.close()
+
+    async def test_take_back(self, store):
+        """A start frees what an earlier process held, and has what waited looked at once."""
+        await store.submit(said("x", 1))
+        await store.submit(said("y", 2, "c2"))
+        [first, second] = await store.claim()
+        job = await store.db.tx(store.node.take, first)
+        await store.db.tx(store.node.wait, job, 5)
+        await store.db.tx(store.other.take_back)
+        assert len(await store.claim(store.other)) == 2
+        with pytest.raises(LeaseLost):
+            await store.db.tx(store.node.take, second)
 
     async def test_partial_indexes_are_used(self, store):
         """A million finished messages must not slow the queries that run all the time."""
@@ -437,9 +607,128 @@ class TestSqlite(StoreContract):
         whole = [sql for sql, plan in plans.items() if "SCAN" in plan and "USING" not in plan]
         assert ["waiting_turn IS NOT NULL" in sql for sql in whole] == [True]
 
-    async def test_the_file_is_nobody_elses(self, store, path):
+    async def test_the_file_is_nobody_elses(self, store):
         """Messages are private: only the owner of the deployment may read the file."""
-        assert (path / "bridge.db").stat().st_mode & 0o077 == 0
+        assert Path(store.db.name).stat().st_mode & 0o077 == 0
+
+
+class TestPostgres(StoreContract):
+    @pytest.fixture
+    def place(self, postgres: Postgres) -> Postgres:
+        return postgres
+
+    async def fresh(self, place: Postgres) -> AsyncIterator[Store]:
+        with place.database() as url:
+            db = database_at(url)
+            await db.open()
+            yield Store(db)
+            await db.close()
+
+    async def test_take_back(self, store):
+        """A start takes nothing away from other nodes; what waits is looked at once."""
+        await store.submit(said("x", 1))
+        await store.submit(said("y", 2, "c2"))
+        [first, second] = await store.claim()
+        job = await store.db.tx(store.node.take, first)
+        await store.db.tx(store.node.wait, job, 5)
+        await store.db.tx(store.other.take_back)
+        [lease] = await store.claim(store.other)
+        assert lease.conversation == first.conversation
+        assert await store.db.tx(store.node.take, second) is not None
+
+    async def test_two_nodes_share(self, store):
+        """Many nodes claim beside each other: each conversation is taken by exactly one."""
+        for number in range(40):
+            await store.submit(said("x", number + 1, f"c{number}"))
+        nodes = [Inbox(store.db, f"m{number}", ["memory"], 60, 1000) for number in range(8)]
+        taken = []
+        while found := await asyncio.gather(*(store.claim(node, 3) for node in nodes)):
+            leases = [lease.conversation for some in found for lease in some]
+            taken += leases
+            if not leases:
+                break
+        assert sorted(taken) == sorted(set(taken))
+        assert len(taken) == 40
+
+    async def test_a_submit_beside_the_end(self, store):
+        """A message that is stored just as the one before it is finished is never forgotten."""
+        for number in range(60):
+            await store.submit(said("first", 2 * number + 1, "c1"))
+            [lease] = await store.claim()
+            job = await store.db.tx(store.node.take, lease)
+            _, (_, following) = await asyncio.gather(
+                store.submit(said("second", 2 * number + 2, "c1"), store.other),
+                store.db.tx(store.node.finish, job, "done", True),
+            )
+            if following is None:
+                [lease] = await store.claim(store.other)
+                job = await store.db.tx(store.other.take, lease)
+                await store.db.tx(store.other.finish, job, "done", False)
+            else:
+                await store.db.tx(store.node.finish, following, "done", False)
+            await store.pending_is_true()
+        assert len(await store.db.tx(done)) == 120
+
+    async def test_a_race_of_two_strangers_to_each_other(self, store):
+        """Messages that make the same person and the same conversation at once all arrive."""
+        await asyncio.gather(*(store.submit(said("x", n + 1)) for n in range(12)))
+        assert await store.count(person) == 1
+        assert await store.count(conversation) == 1
+        assert await store.count(message) == 12
+        await store.pending_is_true()
+
+    async def test_partial_indexes_are_used(self, store):
+        """A million finished messages must not slow the queries that run all the time."""
+        await store.submit(said("x", 1))
+        sql: list[tuple[str, object]] = []
+
+        def watch(con, cursor, statement, parameters, context, many):
+            sql.append((statement, parameters))
+
+        pools = [pool.sync_engine for pool in store.db._pools.values()]
+        for pool in pools:
+            sa.event.listen(pool, "before_cursor_execute", watch)
+        [lease] = await store.claim()
+        await store.db.tx(store.node.take, lease)
+        await store.db.tx(store.node.renew)
+        await store.db.tx(store.node.asked_to_stop)
+        for pool in pools:
+            sa.event.remove(pool, "before_cursor_execute", watch)
+
+        def plan(con: sa.Connection, statement: str, parameters: object) -> str:
+            con.exec_driver_sql("SET LOCAL enable_seqscan = off")
+            rows = con.exec_driver_sql(f"EXPLAIN {statement}", parameters).all()
+            return "\n".join(row[0] for row in rows)
+
+        plans = [
+            await store.db.tx(plan, statement, parameters)
+            for statement, parameters in sql
+            if statement.startswith(("SELECT", "UPDATE", "WITH"))
+        ]
+        for index in ("conversation_ready", "conversation_leased", "message_open"):
+            assert any(index in text for text in plans), plans
+        # With sequential scans switched off, one is made only where no index can serve.
+        assert not [text for text in plans if "Seq Scan" in text], plans
+
+    @settings(
+        max_examples=20,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
+    @given(text=st.text(max_size=50))
+    def test_any_text(self, place, text):
+        """Whatever a person may write can be stored, also what PostgreSQL has no room for."""
+
+        async def once() -> None:
+            async for store in self.fresh(place):
+                one, problem = problem_with(said(text, 1))
+                _, job, _ = await store.db.tx(store.node.submit, one, problem, True)
+                await store.db.tx(store.node.release, job.lease)
+                [lease] = await store.claim(store.other)
+                again = await store.db.tx(store.other.take, lease)
+                assert again.said.text == one.text
+
+        asyncio.run(once())
 
 
 @pytest.mark.parametrize(
@@ -448,7 +737,10 @@ class TestSqlite(StoreContract):
         ("nonsense", "is not a database URL"),
         ("sqlite://", "names no file"),
         ("sqlite:///:memory:", "names no file"),
-        ("postgresql://u:pw@h/d", "postgresql is not supported yet"),
+        ("mysql://u:pw@h/d", "mysql is not supported"),
+        ("postgresql+asyncpg://u:pw@h/d", "names another driver"),
+        ("postgresql://u:pw@h", "names no database"),
+        ("postgresql://u@h/d?password=pw", "put the password before the @"),
     ],
 )
 def test_bad_urls(url, told):

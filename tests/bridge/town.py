@@ -36,6 +36,8 @@ class Posts:
                         break
                     self._place += len(line.encode())
                     post = json.loads(line)
+                    if post["op"] == "send" and post["ref"] in self.last:
+                        continue  # the platform knows the key
                     if post["key"].endswith(".queued"):
                         self._words.add(post["ref"])
                     if post["ref"] not in self._words:
@@ -61,8 +63,12 @@ class Posts:
 
 
 class Town:
-    def __init__(self, home: Path) -> None:
+    """`bridge` is the one of tests with a single one; `nodes` are all, by name."""
+
+    def __init__(self, home: Path, database: str = "") -> None:
         self.home = home
+        self.database = database
+        self.nodes: dict[str, asyncio.subprocess.Process] = {}
         self.posts = Posts(home / "posts.jsonl")
         self.log = home / "log.txt"
         self.bridge: asyncio.subprocess.Process | None = None
@@ -74,6 +80,7 @@ class Town:
             "PYTHONPATH": str(ROOT),
             "BASCULE_HOME": str(self.home),
             "LOG_LEVEL": "warning",
+            "BRIDGE_DATABASE_URL": self.database,
         }
         with self.log.open("ab") as log:
             process = await asyncio.create_subprocess_exec(
@@ -102,10 +109,17 @@ class Town:
 
     async def start_bridge(self, *before: str, listen: str = "off") -> None:
         """`before` are words put before the command, such as a program that mounts something."""
-        self.bridge = await self._process(
-            *before, sys.executable, "-m", "tests.bridge.program", str(self.home), listen,
-            ready=self.home / "run" / "door.sock",
+        self.bridge = await self.start_node("", *before, listen=listen)
+
+    async def start_node(
+        self, name: str, *before: str, listen: str = "off"
+    ) -> asyncio.subprocess.Process:
+        """One of several bridges on one database, with a door of its own."""
+        self.nodes[name] = await self._process(
+            *before, sys.executable, "-m", "tests.bridge.program", str(self.home), listen, name,
+            ready=self.home / "run" / f"door{name}.sock",
         )  # fmt: skip
+        return self.nodes[name]
 
     async def kill_bridge(self, number: int = signal.SIGKILL) -> int:
         self.bridge.send_signal(number)
@@ -116,37 +130,37 @@ class Town:
         await self.agent.wait()
 
     async def stop(self) -> None:
-        for process in (self.bridge, self.agent):
+        for process in (*self.nodes.values(), self.agent):
             if process is not None and process.returncode is None:
                 process.kill()
                 await process.wait()
 
-    async def say(self, channel: str, text: str, order: int) -> str:
+    async def say(self, channel: str, text: str, order: int, node: str = "") -> str:
         """Deliver a message as a platform does: again and again until it is acknowledged."""
         line = {"key": f"{channel}.{order}", "channel": channel, "text": text, "order": order}
-        return await self._deliver(line)
+        return await self._deliver(line, node)
 
     async def click(self, channel: str, action: str, number: int) -> str:
         """Deliver a click as a platform does: again and again until it is acknowledged."""
         key = f"{channel}.click.{number}"
         return await self._deliver({"key": key, "channel": channel, "action": action})
 
-    async def command(self, channel: str, name: str) -> str:
+    async def command(self, channel: str, name: str, node: str = "") -> str:
         line = {"key": f"{channel}.{name}", "channel": channel, "command": name}
-        return await self._deliver(line)
+        return await self._deliver(line, node)
 
-    async def _deliver(self, line: dict) -> str:
+    async def _deliver(self, line: dict, node: str = "") -> str:
         while True:
-            answer = await self.deliver_once(line)
+            answer = await self.deliver_once(line, node)
             if answer and not answer.startswith("not stored"):
                 return answer
             await asyncio.sleep(0.02)
 
-    async def deliver_once(self, line: dict) -> str:
+    async def deliver_once(self, line: dict, node: str = "") -> str:
         """What the bridge answers; empty where it is not there or went away meanwhile."""
         try:
             reader, writer = await asyncio.open_unix_connection(
-                str(self.home / "run" / "door.sock")
+                str(self.home / "run" / f"door{node}.sock")
             )
             writer.write(json.dumps(line).encode() + b"\n")
             answer = (await reader.readline()).decode().strip()

@@ -1,0 +1,84 @@
+"""What is forgotten: messages that are over and all that belongs to them, clicks, delivery keys.
+
+Conversations and people stay: who owns a thread, and what the agent knows it as, must outlast
+what was said in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import sqlalchemy as sa
+import structlog
+
+from bridge.engine.inbox import Inbox
+from bridge.store.database import Database
+from bridge.store.errors import StoreTrouble
+from bridge.store.schema import click, decision, message, post, seen
+
+log = structlog.get_logger()
+
+EVERY_SECONDS = 3600.0
+BATCH = 200
+PAUSE_SECONDS = 0.05
+"""Between two batches, for those who have something to store."""
+
+
+class Retention:
+    """Run it on one node at a time."""
+
+    def __init__(self, db: Database, inbox: Inbox, days: int) -> None:
+        self._db = db
+        self._inbox = inbox
+        self._days = days
+
+    async def run(self) -> None:
+        """Once an hour, for ever."""
+        while True:
+            try:
+                await self.forget()
+                # Nobody may be left who would hear that a waiting turn went on.
+                await self._db.tx(self._inbox.look_again, durable=False)
+            except StoreTrouble as error:
+                log.error("nothing forgotten", error=str(error), remedy=error.remedy)
+            except Exception:
+                log.exception("nothing forgotten")
+            await asyncio.sleep(EVERY_SECONDS)
+
+    async def forget(self) -> int:
+        """Delete all that is old enough, in small transactions; gives how many rows were chosen.
+        What is open or waits is never old enough."""
+        total = 0
+        for step in (self._messages, self._clicks, self._keys):
+            while gone := await self._db.tx(step, durable=False):
+                total += gone
+                await asyncio.sleep(PAUSE_SECONDS)
+        return total
+
+    @property
+    def _oldest(self) -> sa.ColumnElement[float]:
+        return self._db.now - self._days * 86_400.0
+
+    def _messages(self, con: sa.Connection) -> int:
+        c = message.c
+        old = sa.select(c.id).where(c.done_at.is_not(None), c.done_at < self._oldest).limit(BATCH)
+        ids = con.scalars(old.with_for_update(skip_locked=True)).all()
+        if ids:
+            con.execute(post.delete().where(post.c.message.in_(ids)))
+            con.execute(decision.delete().where(decision.c.message.in_(ids)))
+            con.execute(message.delete().where(c.id.in_(ids)))
+        return len(ids)
+
+    def _clicks(self, con: sa.Connection) -> int:
+        old = sa.select(click.c.id).where(click.c.at < self._oldest, click.c.status == "done")
+        ids = con.scalars(old.limit(BATCH)).all()
+        if ids:
+            con.execute(click.delete().where(click.c.id.in_(ids)))
+        return len(ids)
+
+    def _keys(self, con: sa.Connection) -> int:
+        old = sa.select(seen.c.key).where(seen.c.at < self._oldest).order_by(seen.c.at)
+        keys = con.scalars(old.limit(BATCH)).all()
+        if keys:
+            con.execute(seen.delete().where(seen.c.key.in_(keys)))
+        return len(keys)
