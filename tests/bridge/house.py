@@ -151,6 +151,13 @@ class House:
     def texts(self, channel="c1") -> list[str]:
         return self.platform.texts(self.at(channel))
 
+    def answers(self, channel="c1") -> list[str]:
+        """What is there besides the words about messages that wait."""
+        words = {ref for key, ref in self.platform.by_key.items() if key.endswith(".queued")}
+        at, posts = self.at(channel), self.platform.posts.items()
+        return [p[-1].markdown for ref, p in posts
+                if self.platform.places[ref] == at and ref not in words]  # fmt: skip
+
     def choices(self, channel="c1") -> list[str]:
         posts = self.platform.shown(self.at(channel))
         return [choice.action for post in posts for choice in post.choices]

@@ -82,7 +82,7 @@ async def test_a_lost_lease_ends_the_work(house):
     await until(lambda: workers._held)
     await house.command("stop")
     await house.sees("Stopped.")
-    assert house.texts() == ["working", "Stopped."]
+    assert house.answers() == ["working", "Stopped."]
 
 
 async def test_a_lease_without_a_worker_is_given_back(house):
@@ -99,7 +99,7 @@ async def test_a_lease_without_a_worker_is_given_back(house):
     await until(lambda: workers._held)
     await house.command("stop")
     await house.sees("Stopped.")
-    assert house.texts() == ["working", "Stopped."]
+    assert house.answers() == ["working", "Stopped."]
 
 
 async def test_all_places_are_free_in_the_end(house):
@@ -127,7 +127,7 @@ async def test_a_message_that_fails_for_good(house):
     await house.bridge.db.tx(lambda con: con.execute(rubbish).rowcount)
     await house.command("stop", "c0")
     await house.sees("afterwards", "c1", 40)
-    assert house.texts("c1") == [SPOILED, "afterwards"]
+    assert house.answers("c1") == [SPOILED, "afterwards"]
     await until(lambda: house.bridge._workers._free == 1)
 
 
@@ -138,10 +138,10 @@ async def test_a_busy_conversation_starves_nobody(house):
         await house.say(f"say {number}", "busy")
     for number in range(20):
         await house.say("say mine", f"c{number}")
-    await until(lambda: all(house.texts(f"c{number}") == ["mine"] for number in range(20)), 60)
-    assert len(house.texts("busy")) < 100
-    await until(lambda: house.texts("busy")[199:] == ["199"], 90)
-    assert house.texts("busy") == [str(number) for number in range(200)]
+    await until(lambda: all(house.answers(f"c{number}") == ["mine"] for number in range(20)), 60)
+    assert len(house.answers("busy")) < 100
+    await until(lambda: house.answers("busy")[199:] == ["199"], 90)
+    assert house.answers("busy") == [str(number) for number in range(200)]
 
 
 async def test_a_busy_person_starves_nobody(house):
@@ -149,14 +149,14 @@ async def test_a_busy_person_starves_nobody(house):
     await house.start(bridge_concurrency=4, bridge_person_concurrency=2)
     for number in range(8):
         await house.say("say working then hang", f"c{number}")
-    await until(lambda: sum(bool(house.texts(f"c{number}")) for number in range(8)) == 2)
+    await until(lambda: sum(bool(house.answers(f"c{number}")) for number in range(8)) == 2)
     other = Sender(Identity("memory", "t", "other"), "Otto", host_owner=True)
     await house.say("say mine", "d1", sender=other)
     await house.sees("mine", "d1")
     await until(lambda: len(house.bridge._workers._held) == 2)
-    first = next(f"c{number}" for number in range(8) if house.texts(f"c{number}"))
+    first = next(f"c{number}" for number in range(8) if house.answers(f"c{number}"))
     await house.command("stop", first)
-    await until(lambda: sum(bool(house.texts(f"c{number}")) for number in range(8)) == 3)
+    await until(lambda: sum(bool(house.answers(f"c{number}")) for number in range(8)) == 3)
 
 
 async def test_an_agent_service_that_was_set_up_anew(house):

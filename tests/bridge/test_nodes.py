@@ -6,7 +6,7 @@ import asyncio
 import random
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -131,14 +131,13 @@ async def test_one_is_stopped(town: Town) -> None:
     await town.posts.shows("c1", "one")
     town.nodes["a"].send_signal(signal.SIGTERM)
     assert await town.nodes["a"].wait() == 0
-    assert "c1" in town.posts.last[next(iter(town.posts.last))]["channel"]
     await until(lambda: held(town) == {"c1"}, 8)  # the other's; the lease of 10 s still ran
     await ends_well(town, "c1", [WORDS])
     assert len(town.turns()) == 1
 
 
 @pytest.fixture
-def server() -> AsyncIterator[Postgres]:
+def server() -> Iterator[Postgres]:
     """A server that a test may stop."""
     with running_postgres() as made:
         yield made
