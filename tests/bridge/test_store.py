@@ -405,7 +405,7 @@ class StoreContract:
             await store.count(message)
 
     @settings(
-        max_examples=15,
+        max_examples=6,
         deadline=None,
         suppress_health_check=[
             HealthCheck.function_scoped_fixture,
@@ -652,7 +652,7 @@ class TestPostgres(StoreContract):
 
     async def test_a_submit_beside_the_end(self, store):
         """A message that is stored just as the one before it is finished is never forgotten."""
-        for number in range(60):
+        for number in range(20):
             await store.submit(said("first", 2 * number + 1, "c1"))
             [lease] = await store.claim()
             job = await store.db.tx(store.node.take, lease)
@@ -711,7 +711,7 @@ class TestPostgres(StoreContract):
         assert not [text for text in plans if "Seq Scan" in text], plans
 
     @settings(
-        max_examples=20,
+        max_examples=8,
         deadline=None,
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )
