@@ -41,6 +41,8 @@ class _Post:
     edited_at: float = float("-inf")
     replaced: int = 0
     failures: int = 0
+    sent_before: bool = False
+    """An earlier try may have posted it, as it looked then."""
 
     @property
     def settled(self) -> bool:
@@ -148,9 +150,10 @@ class Delivery:
         message = post.wanted
         try:
             if post.ref is None:
+                sent_before, post.sent_before = post.sent_before or self._again_sent, True
                 post.ref = await self._adapter.send(self._at, message, _name(post))
                 await self._record(post.key, post.ref)
-                if self._again_sent:
+                if sent_before:
                     return  # it may be an older state that was found: an edit brings this one
             else:
                 await self._adapter.edit(self._at, post.ref, message)

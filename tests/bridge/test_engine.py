@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
+from dataclasses import replace
+
 import sqlalchemy as sa
 
-from adapters.contract import Identity, MessageOut, Sender
+from adapters.contract import DeliveryError, Identity, MessageOut, Sender, TryLater
 from agent_service.contract.events import TextDelta, TurnFinished
 from bridge.engine.feed import NAME
 from bridge.engine.worker import SPOILED
@@ -12,7 +16,7 @@ from bridge.present.turn import TurnPresentation
 from bridge.service import Bridge
 from bridge.store.schema import conversation, cursor, message
 from tests.bridge.house import until
-from tests.bridge.platforms import plugin
+from tests.bridge.platforms import MemoryPlatform, plugin
 
 POSTGRES_TOO = "quick"
 ASK = "run rm -r build then say It went on."
@@ -157,6 +161,61 @@ async def test_a_busy_person_starves_nobody(house):
     first = next(f"c{number}" for number in range(8) if house.answers(f"c{number}"))
     await house.command("stop", first)
     await until(lambda: sum(bool(house.answers(f"c{number}")) for number in range(8)) == 3)
+
+
+class Flaky(MemoryPlatform):
+    """It asks for patience now and then, and at times takes a post and does not say so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dice = random.Random(3)
+        self.troubles = 0
+
+    def _trouble(self, *kinds: str) -> str:
+        kind = self.dice.choice(["", "", *kinds])
+        self.troubles += bool(kind)
+        if kind == "429":
+            raise TryLater("Too many requests.", after=0.02)
+        return kind
+
+    async def send(self, to, message, key):
+        kind = self._trouble("429", "lost")
+        ref = await super().send(to, message, key)
+        if kind == "lost":
+            raise DeliveryError("No answer in time.")
+        return ref
+
+    async def edit(self, to, ref, message):
+        kind = self._trouble("429", "lost")
+        await super().edit(to, ref, message)
+        if kind == "lost":
+            raise DeliveryError("No answer in time.")
+
+
+async def test_a_platform_at_its_worst(house):
+    """It answers 429, times out after it took a post, and delivers each message three times and
+    one of them under two ids: each is answered once, in order, and whole."""
+    house.platform = Flaky()
+    await house.start()
+
+    async def talk(channel: str) -> None:
+        for number in range(4):
+            for _ in range(3):
+                await house.say(f"say {channel} {number}", channel, key=f"{channel}.{number}")
+        twice = house.said(f"say {channel} twice", channel)
+        twice = replace(twice, keys=(f"{channel}.event", f"{channel}.message"))
+        await house.host.submit(twice)
+        await house.host.submit(replace(twice, keys=(f"{channel}.other", f"{channel}.message")))
+
+    channels = [f"c{number}" for number in range(5)]
+    await asyncio.gather(*(talk(channel) for channel in channels))
+    for channel in channels:
+        wanted = [f"{channel} {number}" for number in (0, 1, 2, 3, "twice")]
+        await until(lambda c=channel, wanted=wanted: house.texts(c) == wanted, 60)
+        posts = house.platform.shown(house.at(channel))
+        await until(lambda c=channel: all(p.final for p in house.platform.shown(house.at(c))))
+        assert len(posts) == 5
+    assert house.platform.troubles > 5
 
 
 async def test_an_agent_service_that_was_set_up_anew(house):

@@ -181,7 +181,7 @@ async def storm(town: Town, messages: int, conversations: int, kills: int, seed:
     ]
     for kill in range(kills):
         goal = messages * (kill + 1) // (kills + 2)
-        await until(lambda goal=goal: town.posts.finals() >= goal, 120)
+        await until(lambda goal=goal: town.posts.finals() >= goal, 300)
         victim = dice.choice(["a", "b", "agent"])
         if victim == "agent":
             await town.kill_agent()
@@ -193,7 +193,7 @@ async def storm(town: Town, messages: int, conversations: int, kills: int, seed:
     await asyncio.gather(*talks)
     ends_with = {c: texts[-1].removeprefix("say ") for c, texts in said.items()}
     for channel, last in ends_with.items():
-        await until(lambda c=channel, last=last: _over(town, c, last), 120)
+        await until(lambda c=channel, last=last: _over(town, c, last), 300)
     turns = [prompt for _, prompt in town.turns()]
     assert sorted(turns) == sorted(text for texts in said.values() for text in texts)
     for channel, texts in said.items():
@@ -219,14 +219,14 @@ async def test_kill_storm_on_two_nodes(town: Town) -> None:
 
 
 @pytest.mark.full
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 async def test_full_kill_storm_on_two_nodes(town: Town) -> None:
     """1,000 messages in 200 conversations through 6 SIGKILLs of nodes and agent service."""
     await storm(town, 1000, 200, 6, 5)
 
 
 @pytest.mark.full
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 async def test_storm_with_the_real_cli(home: Path, postgres_url: str) -> None:
     """60 messages with the real CLI on two nodes, one of which is killed twice."""
     town = Town(home, postgres_url)

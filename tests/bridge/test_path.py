@@ -76,7 +76,7 @@ async def test_order_under_load(up, wait):
             await up.say(f"say {channel} {n}", channel)
 
     await asyncio.gather(*(talk(c) for c in channels))
-    await wait(lambda: len(up.agent.started) == 200, 20)
+    await wait(lambda: len(up.agent.started) == 200, 60)
     for channel in channels:
         said = [p for p in up.prompts() if p.startswith(f"say {channel} ")]
         assert said == [f"say {channel} {n}" for n in range(10)]
