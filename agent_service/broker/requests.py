@@ -40,7 +40,12 @@ _HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "host"}
     | {"content-length", "proxy-authorization", "proxy-authenticate", "accept-encoding"}
 )
-_OURS = frozenset({"authorization", "x-api-key", "cookie", "forwarded", "x-forwarded-for"})
+# The CLI's own (observed). Of any others a gateway might take orders: where to send the request, or
+# the key with it.
+_PASSED = frozenset(
+    {"accept", "accept-language", "content-type", "user-agent", "x-app", "x-client-request-id"}
+)
+_PASSED_PREFIXES = ("anthropic-", "x-stainless-", "x-claude-code-")
 _NOT_BACK = frozenset({"set-cookie"})
 REVOKED = "This session's access to the model was revoked."
 USED_UP = "The budget of this session is used up."
@@ -154,7 +159,7 @@ class Handler:
         headers = {
             name: value
             for name, value in request.headers.items()
-            if name.lower() not in _HOP_BY_HOP | _OURS
+            if name.lower() in _PASSED or name.lower().startswith(_PASSED_PREFIXES)
         }
         headers["x-api-key"] = asked.key.secret
         headers["Accept-Encoding"] = "identity"  # the tokens are read on the way back

@@ -74,7 +74,11 @@ class Rules:
         for message in _list(body.get("messages", []), "messages"):
             _check_content(_dict(message, "messages").get("content", ""))
         _check_content(body.get("system", ""))
-        return Checked(model, most, body.get("stream") is True)
+        streams = body.get("stream", False)
+        if not isinstance(streams, bool):
+            # Whoever takes 1 for true answers as a stream, and its tokens would not be counted.
+            raise Refused("stream: not a boolean.")
+        return Checked(model, most, streams)
 
     def _allowed(self, model: str) -> bool:
         return not self.models or any(fnmatch.fnmatchcase(model, p) for p in self.models)

@@ -116,6 +116,20 @@ async def test_a_stream_passes_with_the_real_key(house: House) -> None:
     assert gate.token.secret not in json.dumps(dict(seen.headers))
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["x-portkey-custom-host", "Helicone-Target-Url", "x-litellm-api-base", "X-Forwarded-Host"],
+)
+async def test_no_header_steers_a_gateway(house: House, name: str) -> None:
+    """What a gateway could take as an order, where to send the request or the key, is left out."""
+    gate = await house.open(grant())
+    status, _, _ = await house.ask(gate, prompt(), **{name: "evil.example"})
+    assert status == 200
+    seen = house.model.requests[-1]
+    assert "evil.example" not in json.dumps(dict(seen.headers))
+    assert seen.headers["anthropic-beta"] == "one,two"
+
+
 async def test_words_come_as_they_are_said(house: House) -> None:
     """Nothing is held back: the first word arrives long before the last."""
     gate = await house.open(grant())

@@ -172,6 +172,13 @@ def test_no_answer_breaks_the_meter(raw: bytes) -> None:
         assert meter.tokens == Tokens()
 
 
+@pytest.mark.parametrize("value", [1, 0, "true", None, [True]])
+def test_stream_is_true_or_false(value: Any) -> None:
+    """Anything else might be streamed all the same, and would not be counted."""
+    with pytest.raises(Refused, match="not a boolean"):
+        check(body(stream=value))
+
+
 def test_an_operators_prices_come_first(tmp_path: Any) -> None:
     """The operator's pattern wins, then the library's price; an unknown model is dear."""
     file = tmp_path / "prices.json"
