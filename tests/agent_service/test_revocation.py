@@ -92,10 +92,11 @@ async def test_one_person_only(admin: Admin) -> None:
 async def test_what_waited_for_an_answer_does_not_run_for_who_was_revoked(admin: Admin) -> None:
     """A call that is allowed after its asker was revoked, or everything was, is not let go; once
     that is lifted the conversation goes on."""
+    await admin.agent.deciders("p1", "p2")
     for scope, subject in (("person", "p1"), ("everything", "")):
         turn = await admin.agent.turn(f"bash touch {scope}.txt", conversation=f"c-{scope}")
         revoked = await admin.post("/v1/revocations", scope=scope, subject=subject, by="ann")
-        ended = await admin.agent.decided(turn, "allow")
+        ended = await admin.agent.decided(turn, "allow", decided_by="p2")
         assert ended.last["reason"] == "revoked"
         assert not list(admin.agent.home.rglob(f"{scope}.txt"))
         await admin.post(f"/v1/revocations/{revoked['id']}/lift", by="ann")

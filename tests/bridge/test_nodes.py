@@ -125,6 +125,7 @@ async def test_one_is_frozen_and_comes_back(town: Town) -> None:
     assert len(town.turns()) == 10
 
 
+@pytest.mark.full
 async def test_one_is_stopped(town: Town) -> None:
     """SIGTERM hands over at once: the other goes on long before a lease would have run out."""
     await town.say("c1", f"slow 6 {WORDS}", 1, "a")
@@ -143,6 +144,7 @@ def server() -> Iterator[Postgres]:
         yield made
 
 
+@pytest.mark.full
 async def test_the_database_goes_and_comes_back(home: Path, server: Postgres) -> None:
     """While the database is gone nothing is acknowledged; afterwards all goes on by itself, and
     nothing is said twice."""
@@ -213,6 +215,7 @@ def _over(town: Town, channel: str, last: str) -> bool:
     return ended and (posts[-1]["text"] == last or "stopped while" in posts[-1]["text"])
 
 
+@pytest.mark.full
 async def test_kill_storm_on_two_nodes(town: Town) -> None:
     """60 messages in 12 conversations through 3 SIGKILLs of nodes and agent service."""
     await storm(town, 60, 12, 3, 4)

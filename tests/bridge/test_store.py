@@ -667,7 +667,7 @@ class TestPostgres(StoreContract):
             else:
                 await store.db.tx(store.node.finish, following, "done", False)
             await store.pending_is_true()
-        assert len(await store.db.tx(done)) == 120
+        assert len(await store.db.tx(done)) == 40
 
     async def test_a_race_of_two_strangers_to_each_other(self, store):
         """Messages that make the same person and the same conversation at once all arrive."""

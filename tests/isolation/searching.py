@@ -28,6 +28,7 @@ from agent_service.broker.rules import Rules
 from agent_service.claude.calls import MessageCalls
 from agent_service.claude.gate import Gate
 from agent_service.claude.options import bundled_cli, environment, options
+from agent_service.claude.outgoing import Outgoing
 from agent_service.credentials.keyring import Key
 from agent_service.egress.exits import Exits
 from agent_service.egress.hosts import Hosts
@@ -68,8 +69,9 @@ async def searched(
     session = "00000000-0000-4000-8000-000000000001"
     opening = Opening("c1", workspace, session, False, Effective(), None)
     gate = Gate(workspace, Effective(), MessageCalls(), None, settled)
+    sending = Outgoing(workspace.work).server()
     chosen = replace(
-        options(opening, gate, "", launched, lambda _line: None, bypass=False),
+        options(opening, gate, "", launched, sending, lambda _line: None, bypass=False),
         allowed_tools=SEARCH, can_use_tool=None, hooks=None,
     )  # fmt: skip
     found = []
