@@ -33,6 +33,8 @@ MOST_AT_ONCE = 100
 
 NOT_YOURS = "Only those who take part in this conversation can use this button."
 NOT_YOUR_TURN = "Only who asked, the owner of the conversation and those who decide there can."
+ENDING = "This is just ending. Press the button again in a moment."
+ENDING_TRIES = 30
 RETRIED = "This was asked again already."
 ALREADY_STARTED = "This has started already, or is over: there is nothing to change."
 ALREADY_OVER = "This is over already; there is nothing to stop."
@@ -205,6 +207,12 @@ class Clicks:
             return told
         if kind == "retry" and rest.isdecimal():
             told = await self._db.tx(self._retry, action, int(rest[:18]))
+            for _ in range(ENDING_TRIES):
+                # The button is seen a moment before its message is written down as over.
+                if told != ENDING:
+                    break
+                await asyncio.sleep(0.1)
+                told = await self._db.tx(self._retry, action, int(rest[:18]))
             self._workers.wake_ready()
             return told
         return NOT_VALID
@@ -252,6 +260,8 @@ class Clicks:
         row, home = locked(con, message_id)
         if refused := self._refused(con, action, row):
             return refused
+        if row is not None and row.status == "running":
+            return ENDING
         if row is None or home is None or row.status not in ("failed", "cancelled"):
             return NOT_VALID
         if row.retried_by is not None:
