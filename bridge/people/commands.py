@@ -9,6 +9,7 @@ import sqlalchemy as sa
 import structlog
 
 from adapters.contract import CommandIn, Identity, Sender
+from agent_service.contract import errors
 from bridge.conversations.asked import NOBODY, Asked, Commands, Reply
 from bridge.conversations.governing import Agent, Call, TellDeciders
 from bridge.people import access, claim, codes, linking, roles, rules, strangers
@@ -24,6 +25,12 @@ log = structlog.get_logger()
 PEOPLE_HELP = (
     "Write `people`, `people let CODE`, `people role @ann admin` (or `member`, `operator`), "
     "`people block @ann` or `people remove @ann`; an id serves for a mention."
+)
+MOST_SESSIONS = 50
+"""Conversations whose sessions are closed at once; of older ones none is up any more."""
+NOT_TOLD = (
+    "It holds here already. The agent service could not be told yet: it is before the next turn "
+    "there, and what runs is stopped once it answers."
 )
 ACCESS_HELP = (
     "Write `access`, `access add team`, `access add channel` (this one), `access add group ID` or "
@@ -98,8 +105,9 @@ def _end(asked: Asked, word: str, role: Role) -> Reply:
         return Reply(refused)
     stopped, taken_back = _stop_all(asked, whom)
     mine = sa.select(conversation.c.agent_conversation).where(conversation.c.owner == whom.id)
-    sessions = asked.con.scalars(mine.order_by(conversation.c.last_active.desc())).all()
-    ended = roles.end(asked.con, whom, role)
+    newest = mine.order_by(conversation.c.last_active.desc()).limit(MOST_SESSIONS)
+    sessions = asked.con.scalars(newest).all()
+    workspaces = roles.end(asked.con, whom, role)
     log.info("person let out", person=whom.id, role=role, by=asked.who.id)
     what = "blocked" if role == "blocked" else "removed"
     stays = (
@@ -109,7 +117,7 @@ def _end(asked: Asked, word: str, role: Role) -> Reply:
         f"{shown(whom.name)} is {what}. What ran for them is stopped, what waited for a decision "
         f"is denied, and their answers count nowhere any more.{stays}"
     )
-    return Reply("", stopped, taken_back, _tell(ended.workspaces, sessions, asked.who, told))
+    return Reply("", stopped, taken_back, _tell(workspaces, sessions, asked.who, told))
 
 
 def _stop_all(asked: Asked, whom: Person) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -133,10 +141,13 @@ def _stop_all(asked: Asked, whom: Person) -> tuple[tuple[int, ...], tuple[int, .
 
 def _tell(workspaces: Sequence[str], sessions: Sequence[str], by: Person, told: str) -> Call:
     async def make(agent: Agent, tell: TellDeciders) -> str:
-        for workspace in workspaces:
-            await tell(workspace, by.id)
-        for session in sessions:
-            await agent.close_session(session)
+        try:
+            for workspace in workspaces:
+                await tell(workspace, by.id)
+            for session in sessions:
+                await agent.close_session(session)
+        except errors.ServiceError as error:
+            return f"{told} {NOT_TOLD} ({error.message})"
         return told
 
     return Call(make)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import sqlalchemy as sa
 
 from bridge.people import access
@@ -12,15 +10,6 @@ from bridge.store.schema import channel_member, decider, guest, identity, link, 
 
 ROLES: tuple[Role, ...] = ("operator", "admin", "member")
 MOST_SHOWN = 50
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """What ended with somebody's access."""
-
-    person: Person
-    workspaces: tuple[str, ...]
-    """Where their answers counted: the agent service has to know."""
 
 
 def everybody(con: sa.Connection) -> list[Person]:
@@ -57,11 +46,12 @@ def set_role(con: sa.Connection, whom: Person, role: Role) -> None:
     con.execute(person.update().where(person.c.id == whom.id).values(role=role, admitted="person"))
 
 
-def end(con: sa.Connection, whom: Person, role: Role) -> Ended:
+def end(con: sa.Connection, whom: Person, role: Role) -> tuple[str, ...]:
     """Blocked or removed: they decide nothing, are nobody's guest and have no code. Who was
     removed has no account either, and comes back as a stranger; their workspace stays.
 
-    What runs for them is for the caller to end.
+    Gives the workspaces where their answers counted, which the agent service has to know. What
+    runs for them is for the caller to end.
     """
     named = list(con.scalars(sa.select(decider.c.workspace).where(decider.c.person == whom.id)))
     for table in (decider, guest, channel_member, link):
@@ -69,4 +59,4 @@ def end(con: sa.Connection, whom: Person, role: Role) -> Ended:
     if role == "removed":
         con.execute(identity.delete().where(identity.c.person == whom.id))
     con.execute(person.update().where(person.c.id == whom.id).values(role=role))
-    return Ended(whom, (whom.workspace, *named))
+    return (whom.workspace, *named)

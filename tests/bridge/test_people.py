@@ -200,6 +200,18 @@ async def test_who_was_removed_comes_back_as_a_stranger(up):
     assert await up.command("whoami", "a9", sender=ADA) != before
 
 
+async def test_the_end_of_access_without_the_agent_service(house):
+    """The agent service is away: it holds all the same, and the admin is told what is left."""
+    await house.start()
+    ada = await let_in(house, ADA, "a1")
+    await house.stop_agent()
+    said = await house.command("people", rest=f"block {ada}")
+    assert "Ada is blocked" in said
+    assert "could not be told yet" in said
+    assert "blocked you" in await house.command("status", "a1", sender=ADA)
+    await house.start_agent()
+
+
 # ---- rules ----
 
 
