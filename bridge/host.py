@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -12,19 +13,24 @@ import structlog
 
 from adapters.contract import (
     ActionIn,
+    Address,
     CommandIn,
+    CommandView,
     ConversationView,
+    DecisionView,
     Identity,
     Inbound,
     Lifecycle,
     MessageIn,
     MessageOut,
     NotStored,
+    PersonView,
+    Place,
     Receipt,
 )
 from agent_service.contract import errors
 from bridge.agent_client import AgentClient
-from bridge.conversations import commands, places
+from bridge.conversations import commands, places, standing
 from bridge.conversations.asked import Reply
 from bridge.engine.clicks import Clicks
 from bridge.engine.inbox import remember
@@ -33,11 +39,14 @@ from bridge.engine.pending import locked, stop_message
 from bridge.engine.problem import problem_with
 from bridge.engine.worker import Workers
 from bridge.people import access
+from bridge.people.commands import FOR_ADMINS
 from bridge.people.deciders import Deciders
 from bridge.store.database import Database
-from bridge.store.schema import message, seen
+from bridge.store.schema import conversation, message, seen
 
 log = structlog.get_logger()
+WITH_PEOPLE = frozenset({"share", "unshare", "bind", "unbind", "members", "deciders", "people"})
+"""Commands whose words may mention other people."""
 T = TypeVar("T")
 
 
@@ -80,6 +89,43 @@ class BridgeHost:
             return places.of_person(con, person.id)
 
         return await self._db.tx(fn, durable=False)
+
+    async def person(self, who: Identity) -> PersonView | None:
+        """See the port."""
+
+        def fn(con: sa.Connection) -> tuple[access.Person, tuple[DecisionView, ...]] | None:
+            person = access.find(con, who)
+            if person is None or access.refusal(person):
+                return None
+            return person, standing.waiting_of(con, person.id)
+
+        found = await self._db.tx(fn, durable=False)
+        if found is None:
+            return None
+        person, waiting = found
+        mode = await standing.mode_of(self._client, person.workspace)
+        return PersonView(person.name, person.role, mode, waiting)
+
+    async def known(self, at: Address) -> bool:
+        """See the port."""
+        query = sa.select(conversation.c.id).where(
+            places.at(at), conversation.c.owner.is_not(None) | conversation.c.workspace.is_not(None)
+        )
+        return await self._db.tx(lambda con: con.scalar(query), durable=False) is not None
+
+    async def places(self, platform: str, since: datetime) -> Sequence[Place]:
+        """See the port."""
+        return await self._db.tx(
+            lambda con: places.written_since(con, platform, since.timestamp()), durable=False
+        )
+
+    def command_views(self, admin: bool = False) -> Sequence[CommandView]:
+        """See the port."""
+        return [
+            CommandView(name, words, name in WITH_PEOPLE)
+            for name, (_, words) in commands.COMMANDS.items()
+            if admin or name not in FOR_ADMINS
+        ]
 
     async def stop(self) -> None:
         """After the adapters: nothing of an earlier call is left running."""

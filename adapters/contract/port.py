@@ -65,6 +65,48 @@ class ConversationView:
     last_active: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A conversation that somebody wrote in. `newest` is the highest `MessageIn.order` stored."""
+
+    address: Address
+    newest: int
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionView:
+    """A question of the agent that waits for an answer. `post` shows it, once it was sent."""
+
+    address: Address
+    title: str
+    post: PostRef | None
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PersonView:
+    """How a person stands with the bridge, in words for that person alone."""
+
+    name: str
+    role: Literal["operator", "admin", "member"]
+    mode: str
+    """The permission mode of their workspace; empty while it cannot be told."""
+    decisions: tuple[DecisionView, ...] = ()
+    """Those that wait in their own conversations, the oldest first."""
+    budget: tuple[str, ...] = ()
+    """What is used and what is left, a sentence each."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandView:
+    """A command that can be given. `help` fits on a phone's line."""
+
+    name: str
+    help: str
+    people: bool = False
+    """Its `rest` may name other people."""
+
+
 class Host(Protocol):
     """What the bridge gives an adapter for as long as `Adapter.run` runs."""
 
@@ -79,6 +121,24 @@ class Host(Protocol):
 
     async def conversations(self, who: Identity) -> Sequence[ConversationView]:
         """This person's conversations, the last active first; empty for a stranger."""
+        ...
+
+    async def person(self, who: Identity) -> PersonView | None:
+        """How this person stands; None for a stranger and for one who is not let in."""
+        ...
+
+    async def known(self, at: Address) -> bool:
+        """Whether a conversation is there: somebody who was let in wrote to the bot."""
+        ...
+
+    async def places(self, platform: str, since: datetime) -> Sequence[Place]:
+        """Where a message was stored since then: read them back after a gap and hand over what
+        was missed. Handing over again what was stored is harmless."""
+        ...
+
+    def command_views(self, admin: bool = False) -> Sequence[CommandView]:
+        """What a member can give, or an admin, in the order of `help`. The same for as long as
+        the process runs."""
         ...
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import datetime
 
 from adapters.contract import (
     ActionIn,
+    Address,
     CommandIn,
+    CommandView,
     ConversationView,
     Identity,
     Inbound,
@@ -15,6 +18,8 @@ from adapters.contract import (
     MessageIn,
     MessageOut,
     NotStored,
+    PersonView,
+    Place,
     Receipt,
 )
 
@@ -34,6 +39,7 @@ class RecordingHost:
         """Calls for one address that were not awaited one after another."""
         self.reply: MessageOut | None = None
         """What commands are answered with."""
+        self.people: dict[Identity, PersonView] = {}
         self._keys: set[str] = set()
         self._under_way: set[object] = set()
         self._gate = asyncio.Event()
@@ -56,6 +62,29 @@ class RecordingHost:
     async def conversations(self, who: Identity) -> Sequence[ConversationView]:
         """Nothing: adapters must do without."""
         return ()
+
+    async def person(self, who: Identity) -> PersonView | None:
+        """What a test set."""
+        return self.people.get(who)
+
+    async def known(self, at: Address) -> bool:
+        """Wherever a message was stored."""
+        return any(one.address == at for one in self.messages)
+
+    async def places(self, platform: str, since: datetime) -> Sequence[Place]:
+        """Wherever a message was stored, whenever that was."""
+        newest: dict[Address, int] = {}
+        for one in self.messages:
+            if one.address.platform == platform:
+                newest[one.address] = max(one.order, newest.get(one.address, one.order))
+        return [Place(at, order) for at, order in newest.items()]
+
+    def command_views(self, admin: bool = False) -> Sequence[CommandView]:
+        """A few of each kind."""
+        few = (CommandView("help", "this list"), CommandView("stop", "stop what is running now"),
+               CommandView("mode", "what it does unasked"),
+               CommandView("share", "let somebody take part", people=True))  # fmt: skip
+        return (*few, CommandView("people", "who is let in", people=True)) if admin else few
 
     def hold(self) -> None:
         """Let calls wait until `release`."""

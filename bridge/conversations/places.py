@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from adapters.contract import Address, ConversationView
+from adapters.contract import Address, ConversationView, Place
 from bridge.people.access import mint
 from bridge.store.database import Database
 from bridge.store.schema import conversation, is_open, message
@@ -107,6 +107,22 @@ def of_person(con: sa.Connection, person: str, limit: int = 200) -> list[Convers
         )
         for row in rows
     ]
+
+
+def written_since(con: sa.Connection, platform: str, since: float) -> list[Place]:
+    """Where a message was stored since then (seconds since the epoch)."""
+    newest = (
+        sa.select(message.c.conversation, sa.func.max(message.c.order).label("newest"))
+        .where(message.c.received_at >= since)
+        .group_by(message.c.conversation)
+        .subquery()
+    )
+    rows = con.execute(
+        sa.select(conversation, newest.c.newest)
+        .join(newest, newest.c.conversation == conversation.c.id)
+        .where(conversation.c.platform == platform)
+    ).all()
+    return [Place(address_of(row), row.newest) for row in rows]
 
 
 def _state(con: sa.Connection, row: Any) -> Literal["idle", "queued", "working", "waiting"]:

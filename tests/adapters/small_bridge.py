@@ -94,6 +94,18 @@ class SmallBridge:
     async def conversations(self, who):
         return ()
 
+    async def person(self, who):
+        return None
+
+    async def known(self, at):
+        return any(one.address == at for one in self.received)
+
+    async def places(self, platform, since):
+        return ()
+
+    def command_views(self, admin=False):
+        return ()
+
     def _command(self, command: CommandIn) -> str:
         if command.name == "stop":
             self.stops += 1

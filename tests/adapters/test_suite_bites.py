@@ -30,8 +30,8 @@ class Between:
     async def submit(self, inbound):
         return await self._way(self._host, inbound)
 
-    async def conversations(self, who):
-        return await self._host.conversations(who)
+    def __getattr__(self, name):
+        return getattr(self._host, name)
 
 
 def handing_over(way):
