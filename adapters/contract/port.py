@@ -88,7 +88,8 @@ class PersonView:
     """How a person stands with the bridge, in words for that person alone."""
 
     name: str
-    role: Literal["operator", "admin", "member"]
+    role: str
+    """operator, admin or member."""
     mode: str
     """The permission mode of their workspace; empty while it cannot be told."""
     decisions: tuple[DecisionView, ...] = ()
