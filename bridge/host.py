@@ -159,6 +159,8 @@ class BridgeHost:
             self._workers.stop_turn(stopped)
         for taken_back in reply.taken_back:
             await self._workers.taken_back(taken_back)
+        if reply.queued:
+            self._workers.wake_ready()
         text = reply.text
         if reply.call is not None:
             try:

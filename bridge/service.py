@@ -19,6 +19,7 @@ from bridge.engine.feed import Feed
 from bridge.engine.inbox import Inbox
 from bridge.engine.late import LateCards
 from bridge.engine.leader import Leader
+from bridge.engine.reading import Reading
 from bridge.engine.retention import Retention
 from bridge.engine.statusline import StatusLines
 from bridge.engine.turn import Present
@@ -109,6 +110,7 @@ class Bridge:
             deciders,
             files,
             Attaching(self.db, files, limits, settings.spool_dir),
+            Reading(self.db),
             present=present or TurnPresentation,
             lines=self._lines,
             report=self._heard,

@@ -67,6 +67,8 @@ class Quote:
 
     author: str
     text: str
+    by: Identity | None = None
+    """Whose account wrote it, where the platform says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,9 @@ class MessageIn:
     sent_at: datetime
     attachments: tuple[Attachment, ...] = ()
     quotes: tuple[Quote, ...] = ()
+    earlier: int = 0
+    """So many messages of the place before this one were asked for: the bridge reads them back
+    by `Earlier` when its turn comes."""
 
 
 @dataclass(frozen=True, slots=True)

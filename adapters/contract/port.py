@@ -18,6 +18,7 @@ from adapters.contract.messages import (
     Inbound,
     MessageOut,
     PostRef,
+    Quote,
 )
 
 
@@ -208,4 +209,15 @@ class Reacts(Protocol):
         self, at: Address, message_key: str, mark: Literal["queued", "working", "done", "failed"]
     ) -> None:
         """Replace the bot's earlier mark on the message. Never raises for a missing message."""
+        ...
+
+
+@runtime_checkable
+class Earlier(Protocol):
+    """What was written in a place before, read only where somebody asks for it."""
+
+    async def earlier(self, at: Address, before: str, most: int) -> Sequence[Quote]:
+        """The last messages of the place, at most `most`, the oldest first: those before the one
+        of the key `before`, or the newest where that is the key of no message there. The bot's
+        own are left out. Raises `DeliveryError`."""
         ...

@@ -28,6 +28,8 @@ class Reply:
     """It gives the text, instead."""
     errand: Errand | None = None
     """It gives the text, and perhaps a file, instead."""
+    queued: bool = False
+    """It stored a message that is to be taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,7 @@ class Asked:
     rest: str
     stop: Callable[[sa.Connection, Database, Any], bool] = field(repr=False)
     people: tuple[Identity, ...] = ()
+    keys: tuple[str, ...] = ()
 
     @property
     def words(self) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from adapters.contract import CommandIn
-from bridge.conversations import files, governing, places, share, sharing
+from bridge.conversations import earlier, files, governing, places, share, sharing
 from bridge.conversations.asked import Asked, Command, Commands, Reply
 from bridge.people import access, admission, deciders
 from bridge.people import commands as people
@@ -43,7 +43,16 @@ def run(
         return Reply(f"There is no command `{shown(command.name)}`. {hint}")
     home = places.find(con, command.address)
     asked = Asked(
-        con, db, command.sender, who, home, command.address, command.rest, stop, command.people
+        con,
+        db,
+        command.sender,
+        who,
+        home,
+        command.address,
+        command.rest,
+        stop,
+        command.people,
+        command.keys,
     )
     return found[0](asked)
 
@@ -203,6 +212,7 @@ COMMANDS: Commands = {
     "rules": (_governing(governing.rules), "what is allowed, asked or denied by a rule"),
     "two-people": (_governing(governing.two_people), "what two different people have to allow"),
     "deciders": (_governing(governing.people), "whose answers count in this workspace"),
+    **earlier.COMMANDS,
     **files.COMMANDS,
     **share.COMMANDS,
     "whoami": (_whoami, "who Bascule takes you for"),

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from adapters.contract import MessageIn
 from agent_service.contract import Asker, Limits, QuotedText, TurnRequest
 from bridge.conversations import sharing
+from bridge.engine.reading import quoted
 from bridge.people import admission, deciders
 from bridge.people.access import Person
 from bridge.store.database import Database
@@ -51,7 +52,7 @@ def judge(
     if problem:
         return Judged(problem=problem)
     workspace = who.workspace if part == "owner" else sharing.workspace_of(con, home)
-    prompt, quotes = said.text, [QuotedText(q.author, q.text) for q in said.quotes]
+    prompt, quotes = said.text, quoted(con, said.quotes)
     if part == "guest":
         prompt, quotes = GUESTS_WORDS, [QuotedText(_name(said, who), said.text), *quotes]
     made = TurnRequest(

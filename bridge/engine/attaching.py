@@ -12,15 +12,16 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 import structlog
 
 from adapters.contract import Adapter, Attachment, FileRefused, TryLater
-from agent_service.contract import AttachedFile, errors, size_in_words
+from agent_service.contract import AttachedFile, QuotedText, errors, size_in_words
 from bridge.agent_client import TRANSIENT, Patience
 from bridge.agent_files import AgentFiles, Spooled
 from bridge.engine.job import Job
@@ -54,6 +55,16 @@ class Brought:
 
     files: tuple[AttachedFile, ...]
     refused: tuple[str, ...]
+    quotes: tuple[QuotedText, ...] = ()
+    """All of the request, those that were read back included."""
+
+    @property
+    def as_request(self) -> dict[str, Any]:
+        """What it changes in the request of the turn."""
+        return {
+            "attachments": [asdict(file) for file in self.files],
+            "quotes": [asdict(quote) for quote in self.quotes],
+        }
 
 
 class _Refused(Exception):
@@ -103,7 +114,8 @@ class Attaching:
             else:
                 left -= file.size
                 brought.append(file)
-        return Brought(tuple(brought), tuple(refused))
+        given = tuple(QuotedText(**each) for each in job.request["quotes"])
+        return Brought(tuple(brought), tuple(refused), given)
 
     def _path(
         self, con: sa.Connection, workspace: str, platform: str, wanted: Attachment, name: str

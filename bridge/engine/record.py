@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import TypeVar, TypeVarTuple
 
 import sqlalchemy as sa
@@ -73,8 +72,7 @@ class Record:
 
     async def fetched(self, inbox: Inbox, job: Job, brought: Brought) -> None:
         """On the disk before anything is asked: a turn must be put with the same files again."""
-        files = [asdict(file) for file in brought.files]
-        request = {**job.request, "attachments": files}
+        request = {**job.request, **brought.as_request}
         await self.stored(inbox.fetched, job, request, brought.refused, durable=True)
 
     async def name_of(self, person: str) -> str:

@@ -25,6 +25,7 @@ from bridge.agent_files import AgentFiles
 from bridge.engine.attaching import Attaching, Brought
 from bridge.engine.delivery import Delivery
 from bridge.engine.job import Job
+from bridge.engine.reading import Reading
 from bridge.engine.statusline import Mark, StatusLines
 from bridge.present.decision import plain
 from bridge.present.files import not_had, sent, too_large
@@ -35,6 +36,7 @@ THINKING = "Thinking…"
 TICK_SECONDS = 10.0
 """Between two looks at a turn in which nothing happens."""
 FETCHING = "Fetching your files…"
+READING = "Reading what was written before…"
 NOTHING_LEFT = "None of the files could be had, and there was no text: nothing was asked."
 UNREACHABLE = "The agent service is not reachable; trying again."
 BROKEN = "Something went wrong inside the bridge; its log says what."
@@ -102,6 +104,7 @@ class TurnRun:
         name_of: NameOf,
         tell_deciders: TellDeciders,
         attaching: Attaching,
+        reading: Reading,
         fetched: Fetched,
         files: AgentFiles,
         patience: float,
@@ -116,6 +119,7 @@ class TurnRun:
         self._name_of = name_of
         self._tell_deciders = tell_deciders
         self._attaching = attaching
+        self._reading = reading
         self._fetched = fetched
         self._files = files
         self._sent: set[str] = set()
@@ -167,7 +171,7 @@ class TurnRun:
         self._mark("working")
         self._lines.show(self._adapter, job.at, THINKING)
         view = None
-        if await self._bring_files():
+        if await self._bring():
             if says_nothing(job.request["prompt"]) and not job.request["attachments"]:
                 self._say("nothing", NOTHING_LEFT, "error")
                 self._end_mark = "failed"
@@ -197,20 +201,24 @@ class TurnRun:
             ticking.cancel()
         raise errors.Unavailable("The agent service ended the turn without saying how.")
 
-    async def _bring_files(self) -> bool:
-        """The message's files are in the workspace, or named to the sender; False where it was
-        stopped before. Done once: a turn that is put again brings the same files."""
+    async def _bring(self) -> bool:
+        """The message's files are in the workspace, or named to the sender, and what it asked to
+        be read back is in the request; False where it was stopped before. Done once: a turn that
+        is put again brings the same."""
         job = self.job
         refused = job.refused
-        if job.said.attachments and not job.fetched:
-            self._lines.show(self._adapter, job.at, FETCHING)
+        if (job.said.attachments or job.said.earlier) and not job.fetched:
+            self._lines.show(self._adapter, job.at, FETCHING if job.said.attachments else READING)
             brought = await self._attaching.bring(
                 job, self._adapter, patience=self._patience(), stopped=lambda: self._stop_asked
             )
+            if brought is not None and job.said.earlier:
+                quotes = await self._reading.bring(job, self._adapter, lambda: self._stop_asked)
+                brought = None if quotes is None else replace(brought, quotes=quotes)
             if brought is None:
                 return False
             await self._fetched(job, brought)
-            job.request["attachments"] = [asdict(file) for file in brought.files]
+            job.request.update(brought.as_request)
             refused = brought.refused
             self._lines.show(self._adapter, job.at, THINKING)
         if refused:

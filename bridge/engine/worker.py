@@ -20,6 +20,7 @@ from bridge.engine.delivery import Delivery
 from bridge.engine.inbox import Inbox
 from bridge.engine.job import MESSAGE, Job, Lease, LeaseLost, Spoiled
 from bridge.engine.queued import STARTED, TAKEN_BACK, QueuedNotices
+from bridge.engine.reading import Reading
 from bridge.engine.record import Record
 from bridge.engine.say import say
 from bridge.engine.statusline import StatusLines
@@ -55,6 +56,7 @@ class Workers:
         deciders: Deciders,
         files: AgentFiles,
         attaching: Attaching,
+        reading: Reading,
         *,
         present: Present,
         lines: StatusLines,
@@ -70,6 +72,7 @@ class Workers:
         self._deciders = deciders
         self._files = files
         self._attaching = attaching
+        self._reading = reading
         self.notices = QueuedNotices(db, adapters, report)
         self._present = present
         self._lines = lines
@@ -377,6 +380,7 @@ class Workers:
             name_of=self._record.name_of,
             tell_deciders=self._deciders.tell,
             attaching=self._attaching,
+            reading=self._reading,
             fetched=fetched,
             files=self._files,
             patience=self._patience,

@@ -1,0 +1,63 @@
+"""`read N …`: a message that brings what was written before it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+
+from adapters.contract import MessageIn
+from bridge.conversations import places, sharing
+from bridge.conversations.asked import Asked, Commands, Reply
+from bridge.engine.job import MESSAGE
+from bridge.engine.pending import queue
+from bridge.engine.problem import problem_with
+from bridge.engine.reading import MOST
+from bridge.store.schema import message
+
+USAGE = (
+    f"Write `read N` and what to do with them: the last N messages here, at most {MOST}, are "
+    "given to the agent as other people's words. `read 20 what did we decide?`"
+)
+
+
+def _read(asked: Asked) -> Reply:
+    """`read 20 what did we decide?`"""
+    number, _, text = asked.rest.partition(" ")
+    if not (number.isascii() and number.isdecimal()) or not text.strip():
+        return Reply(USAGE)
+    wanted = int(number[:9])
+    if not 1 <= wanted <= MOST:
+        return Reply(f"1 to {MOST} messages can be read at once.")
+    if refused := asked.refusal:
+        return Reply(refused)
+    home = asked.home or places.open_or_create(
+        asked.con,
+        asked.db,
+        asked.address,
+        owner=asked.who.id,
+        title=text,
+        workspace=sharing.workspace_at(asked.con, asked.address),
+    )
+    newest = sa.select(sa.func.max(message.c.order)).where(message.c.conversation == home.id)
+    order = (asked.con.scalar(newest) or 0) + 1
+    said, problem = problem_with(
+        MessageIn(
+            keys=asked.keys,
+            address=asked.address,
+            sender=asked.sender,
+            text=text.strip(),
+            order=order,
+            sent_at=datetime.now(UTC),
+            earlier=wanted,
+        )
+    )
+    if problem:
+        return Reply(problem)
+    queue(asked.con, asked.db, home, order, MESSAGE.dump_python(said, mode="json"))
+    return Reply("It is asked, with what was written here before.", queued=True)
+
+
+COMMANDS: Commands = {
+    "read": (_read, "ask about what was written here before: `read 20 what did we decide?`"),
+}
