@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from agent_service.testing import ScriptedMessages
 from tests.bridge.house import until
+from tests.bridge.storms import real_storm, storm
 from tests.bridge.town import Town
 
 POSTGRES_TOO = "quick"
@@ -28,7 +30,7 @@ async def town(home: Path, database: str) -> AsyncIterator[Town]:
         await made.stop()
 
 
-async def storm(town: Town, messages: int, conversations: int, kills: int) -> None:
+async def bridge_storm(town: Town, messages: int, conversations: int, kills: int) -> None:
     """People write while the bridge is killed; then everything is compared with what was said."""
     each = messages // conversations
     said = {
@@ -64,14 +66,28 @@ async def storm(town: Town, messages: int, conversations: int, kills: int) -> No
 
 async def test_kill_storm(town):
     """60 messages in 12 conversations through 3 SIGKILLs."""
-    await storm(town, 60, 12, 3)
+    await bridge_storm(town, 60, 12, 3)
 
 
 @pytest.mark.full
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 async def test_full_kill_storm(town):
-    """1,000 messages in 200 conversations through 6 SIGKILLs."""
-    await storm(town, 1000, 200, 6)
+    """1,000 messages in 200 conversations through 6 SIGKILLs of bridge and agent service."""
+    await storm(town, ("",), 1000, 200, 6, 7)
+
+
+@pytest.mark.full
+@pytest.mark.timeout(900)
+async def test_storm_with_the_real_cli(home: Path) -> None:
+    """60 messages with the real CLI on SQLite, the bridge killed twice."""
+    town = Town(home)
+    async with ScriptedMessages() as model:
+        try:
+            await town.start_real_agent(model.url)
+            await town.start_bridge()
+            await real_storm(town, ("",))
+        finally:
+            await town.stop()
 
 
 async def test_acknowledged_is_never_lost(town):

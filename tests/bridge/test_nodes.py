@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -16,7 +15,8 @@ from agent_service.testing import ScriptedMessages
 from bridge.store.schema import conversation
 from tests.bridge.house import until
 from tests.bridge.postgres import Postgres, running_postgres
-from tests.bridge.town import Town
+from tests.bridge.storms import real_storm, storm
+from tests.bridge.town import Town, ends_well
 
 WORDS = "one two three four five six seven eight nine ten"
 TAKEOVER_SECONDS = 15.0
@@ -43,12 +43,6 @@ def held(town: Town) -> set[str]:
         found = set(connection.scalars(sa.select(c.channel).where(c.lease_owner.is_not(None))))
     engine.dispose()
     return found
-
-
-async def ends_well(town: Town, channel: str, texts: list[str]) -> None:
-    """The channel shows these posts and nothing else, all of them final."""
-    await until(lambda: town.posts.texts(channel) == texts, 60)
-    await until(lambda: all(post["final"] for post in town.posts.of(channel)), 60)
 
 
 async def test_a_message_for_whoever_holds_the_conversation(town: Town) -> None:
@@ -168,64 +162,17 @@ async def test_the_database_goes_and_comes_back(home: Path, server: Postgres) ->
             await town.stop()
 
 
-async def storm(town: Town, messages: int, conversations: int, kills: int, seed: int) -> None:
-    """People write at both nodes while nodes and agent service are killed at random."""
-    dice = random.Random(seed)
-    each = messages // conversations
-    said = {f"c{c}": [f"say answer {n} of {c}" for n in range(each)] for c in range(conversations)}
-
-    async def talk(channel: str, node: str) -> None:
-        for order, text in enumerate(said[channel], 1):
-            await town.say(channel, text, order, node)
-
-    talks = [
-        asyncio.create_task(talk(channel, "ab"[number % 2])) for number, channel in enumerate(said)
-    ]
-    for kill in range(kills):
-        goal = messages * (kill + 1) // (kills + 2)
-        await until(lambda goal=goal: town.posts.finals() >= goal, 300)
-        victim = dice.choice(["a", "b", "agent"])
-        if victim == "agent":
-            await town.kill_agent()
-            await town.start_agent()
-        else:
-            town.nodes[victim].kill()
-            await town.nodes[victim].wait()
-            await town.start_node(victim)
-    await asyncio.gather(*talks)
-    ends_with = {c: texts[-1].removeprefix("say ") for c, texts in said.items()}
-    for channel, last in ends_with.items():
-        await until(lambda c=channel, last=last: _over(town, c, last), 300)
-    turns = [prompt for _, prompt in town.turns()]
-    assert sorted(turns) == sorted(text for texts in said.values() for text in texts)
-    for channel, texts in said.items():
-        shown = town.posts.texts(channel)
-        answers = [text for text in shown if text.startswith("answer")]
-        wanted = [text.removeprefix("say ") for text in texts]
-        # Where the agent service died in a turn, that is told in place of its answer.
-        told = len(shown) - len(answers)
-        assert answers == [text for text in wanted if text in answers], shown
-        assert len(answers) + told >= len(wanted), shown
-        assert len(set(answers)) == len(answers)
-
-
-def _over(town: Town, channel: str, last: str) -> bool:
-    posts = town.posts.of(channel)
-    ended = bool(posts) and all(post["final"] for post in posts)
-    return ended and (posts[-1]["text"] == last or "stopped while" in posts[-1]["text"])
-
-
 @pytest.mark.full
 async def test_kill_storm_on_two_nodes(town: Town) -> None:
     """60 messages in 12 conversations through 3 SIGKILLs of nodes and agent service."""
-    await storm(town, 60, 12, 3, 4)
+    await storm(town, ("a", "b"), 60, 12, 3, 4)
 
 
 @pytest.mark.full
 @pytest.mark.timeout(900)
 async def test_full_kill_storm_on_two_nodes(town: Town) -> None:
     """1,000 messages in 200 conversations through 6 SIGKILLs of nodes and agent service."""
-    await storm(town, 1000, 200, 6, 5)
+    await storm(town, ("a", "b"), 1000, 200, 6, 5)
 
 
 @pytest.mark.full
@@ -238,22 +185,6 @@ async def test_storm_with_the_real_cli(home: Path, postgres_url: str) -> None:
             await town.start_real_agent(model.url)
             await town.start_node("a")
             await town.start_node("b")
-            said = {f"c{c}": [f"say answer {n} of {c}" for n in range(10)] for c in range(6)}
-
-            async def talk(channel: str, node: str) -> None:
-                for order, text in enumerate(said[channel], 1):
-                    await town.say(channel, text, order, node)
-
-            talks = [asyncio.create_task(talk(c, "ab"[n % 2])) for n, c in enumerate(said)]
-            for goal in (15, 35):
-                await until(lambda goal=goal: town.posts.finals() >= goal, 200)
-                town.nodes["a"].kill()
-                await town.nodes["a"].wait()
-                await town.start_node("a")
-            await asyncio.gather(*talks)
-            for channel, texts in said.items():
-                await until(lambda c=channel: len(town.posts.of(c)) == 10, 200)
-                await ends_well(town, channel, [text.removeprefix("say ") for text in texts])
-            assert len(town.turns()) == 60
+            await real_storm(town, ("a", "b"))
         finally:
             await town.stop()

@@ -125,6 +125,10 @@ class Town:
         self.bridge.send_signal(number)
         return await self.bridge.wait()
 
+    async def kill_node(self, name: str) -> None:
+        self.nodes[name].kill()
+        await self.nodes[name].wait()
+
     async def kill_agent(self) -> None:
         self.agent.kill()
         await self.agent.wait()
@@ -184,3 +188,9 @@ async def _listens(path: Path) -> bool:
         return False
     writer.close()
     return True
+
+
+async def ends_well(town: Town, channel: str, texts: list[str]) -> None:
+    """The channel shows these posts and nothing else, all of them final."""
+    await until(lambda: town.posts.texts(channel) == texts, 60)
+    await until(lambda: all(post["final"] for post in town.posts.of(channel)), 60)
