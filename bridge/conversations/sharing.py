@@ -54,11 +54,20 @@ def refusal(con: sa.Connection, home: Any, who: Person) -> str:
 def is_theirs(con: sa.Connection, home: Any, who: Person, payload: Any) -> bool:
     """Whether somebody who takes part may stop or repeat a message: it is their own, or they are
     the conversation's owner or decide in its workspace."""
-    account = payload["sender"]["identity"]
-    asker = access.find(con, Identity(account["platform"], account["tenant"], account["user"]))
+    account = sender_of(payload)
+    asker = access.find(con, account) if account is not None else None
     if (asker is not None and asker.id == who.id) or home.owner == who.id:
         return True
     return who.id in deciders.of(con, workspace_of(con, home))
+
+
+def sender_of(payload: Any) -> Identity | None:
+    """Whose account sent a stored message; None where its row is damaged."""
+    try:
+        account = payload["sender"]["identity"]
+        return Identity(account["platform"], account["tenant"], account["user"])
+    except (KeyError, TypeError):
+        return None
 
 
 def workspace_of(con: sa.Connection, home: Any) -> str:

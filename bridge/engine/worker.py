@@ -194,18 +194,23 @@ class Workers:
     async def taken_back(self, message_id: int) -> None:
         """A message that had not begun never will: nothing beside it may say that it waits."""
 
-        def look(con: sa.Connection) -> tuple[MessageIn, int]:
+        def look(con: sa.Connection) -> tuple[MessageIn | None, int]:
             row = con.execute(
                 sa.select(message.c.payload, conversation.c.pending)
                 .join(conversation, conversation.c.id == message.c.conversation)
                 .where(message.c.id == message_id)
             ).one()
-            return MESSAGE.validate_python(row.payload), row.pending
+            try:
+                return MESSAGE.validate_python(row.payload), row.pending
+            except ValueError:
+                log.warning("taken back, its row is damaged", message=message_id)
+                return None, row.pending
 
         said, left = await self._db.tx(look, durable=False)
-        adapter = self._adapters.get(said.address.platform)
-        if adapter is not None:
-            self._lines.mark(adapter, said.address, said.keys[0], "failed")
+        adapter = self._adapters.get(said.address.platform) if said is not None else None
+        if said is not None and adapter is not None:
+            if said.keys:
+                self._lines.mark(adapter, said.address, said.keys[0], "failed")
             if not left:
                 self._lines.show(adapter, said.address, "")
         self.notices.show(message_id, TAKEN_BACK)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 import structlog
 
-from adapters.contract import CommandIn, Identity, Sender
+from adapters.contract import CommandIn, Sender
 from agent_service.contract import errors
+from bridge.conversations import sharing
 from bridge.conversations.asked import NOBODY, Asked, Commands, Reply
 from bridge.conversations.governing import Agent, Call, TellDeciders
 from bridge.people import access, claim, codes, linking, roles, rules, strangers
@@ -133,7 +134,7 @@ def _stop_all(asked: Asked, whom: Person) -> tuple[tuple[int, ...], tuple[int, .
     stopped: list[int] = []
     taken_back: list[int] = []
     for row in rows:
-        sender = Identity(**row.payload["sender"]["identity"])
+        sender = sharing.sender_of(row.payload)
         if (row.owner == whom.id or sender in accounts) and asked.stop(asked.con, asked.db, row):
             (taken_back if row.status == "queued" else stopped).append(row.id)
     return tuple(stopped), tuple(taken_back)
@@ -204,8 +205,8 @@ def _link(asked: Asked) -> Reply:
         )
     if words == ["confirm"]:
         return _confirm(asked)
-    if words[0] == "remove" and len(words) == 3:
-        return _unlink(asked, words[1], words[2])
+    if words[0] == "remove" and len(words) in (3, 4):
+        return _unlink(asked, *words[1:])
     return Reply(_other_side(con, db, asked.sender, "".join(words)))
 
 
@@ -224,9 +225,19 @@ def _confirm(asked: Asked) -> Reply:
     )
 
 
-def _unlink(asked: Asked, platform: str, user: str) -> Reply:
+def _unlink(asked: Asked, platform: str, user: str, tenant: str = "") -> Reply:
     mine = access.accounts(asked.con, asked.who.id)
-    found = [a for a in mine if a.platform == platform and a.user == user.strip("`")]
+    user, tenant = user.strip("`"), tenant.strip("`")
+    found = [
+        account
+        for account in mine
+        if (account.platform, account.user) == (platform, user) and tenant in ("", account.tenant)
+    ]
+    if len(found) > 1:
+        ways = "\n".join(
+            f"- `link remove {platform} {shown(user)} {shown(each.tenant)}`" for each in found
+        )
+        return Reply(f"You have that account in several teams. Write which one:\n\n{ways}")
     if len(found) != 1 or not linking.remove(asked.con, asked.who, found[0]):
         return Reply("That is no account of yours besides this one; `whoami` lists them.")
     log.info("account unlinked", person=asked.who.id, platform=platform)

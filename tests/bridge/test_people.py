@@ -9,6 +9,7 @@ import pytest
 
 from adapters.contract import Address, CommandIn, Identity, Sender
 from bridge.people import claim
+from bridge.store.schema import message
 from tests.bridge.house import STRANGER, House, until
 
 ADA = Sender(Identity("memory", "t", "ada"), "Ada")
@@ -292,6 +293,33 @@ async def test_a_second_account_is_linked_from_both_sides(up):
         "link", "a1", sender=ADA, rest="remove memory stranger"
     )
     assert "not let in yet" in await up.command("status", "s1", sender=STRANGER)
+
+
+async def test_accounts_of_one_name_in_two_teams(up):
+    """Which one is to go has to be said, and that one goes."""
+    await let_in(up, ADA, "a1")
+    far = Sender(Identity("memory", "t2", "ada"), "Ada too")
+    code = CODE.search(await up.command("link", "a1", sender=ADA))[1]
+    await up.command("link", "f1", sender=far, rest=f"{code} yes")
+    await up.command("link", "a1", sender=ADA, rest="confirm")
+    which = await up.command("link", "a1", sender=ADA, rest="remove memory ada")
+    assert "`link remove memory ada t2`" in which
+    gone = await up.command("link", "a1", sender=ADA, rest="remove memory ada t2")
+    assert "is not you any more" in gone
+    assert "not let in yet" in await up.command("status", "f1", sender=far)
+    assert "member" in await up.command("whoami", "a1", sender=ADA)
+
+
+async def test_a_damaged_message_hinders_no_removal(up):
+    """Who is removed is removed, whatever stands in the rows of others."""
+    ada = await let_in(up, ADA, "a1")
+    await up.say("think 600", "a1", sender=ADA)
+    await until(lambda: "think 600" in up.prompts())
+    await up.say("say later", "a1", sender=ADA)
+    spoil = message.update().where(message.c.status == "queued").values(payload={"rubbish": True})
+    await up.bridge.db.tx(lambda con: con.execute(spoil).rowcount)
+    assert "is removed" in await up.command("people", rest=f"remove {ada}")
+    await up.sees("Stopped", "a1")
 
 
 async def test_linking_somebody_who_is_let_in(up):
