@@ -30,15 +30,15 @@ from adapters.contract import (
 )
 from agent_service.contract import errors
 from bridge.agent_client import AgentClient
-from bridge.conversations import commands, places, standing
+from bridge.conversations import commands, places, sharing, standing
 from bridge.conversations.asked import Reply
 from bridge.engine.clicks import Clicks
-from bridge.engine.inbox import remember
+from bridge.engine.inbox import forget, remember
 from bridge.engine.job import MESSAGE
 from bridge.engine.pending import locked, stop_message
-from bridge.engine.problem import problem_with
+from bridge.engine.problem import problem_with, repaired
 from bridge.engine.worker import Workers
-from bridge.people import access
+from bridge.people import access, rules
 from bridge.people.commands import FOR_ADMINS
 from bridge.people.deciders import Deciders
 from bridge.store.database import Database
@@ -67,6 +67,8 @@ class BridgeHost:
         self._client = client
         self._deciders = deciders
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._commands: set[str] = set()
+        """Keys of those that are being carried out."""
 
     async def submit(self, inbound: Inbound) -> Receipt:
         """See the port. A caller that is cancelled leaves a stored message in good hands."""
@@ -139,18 +141,33 @@ class BridgeHost:
             new = await self._workers.submit(said, problem)
             return Receipt("stored" if new else "duplicate")
         if isinstance(inbound, ActionIn):
-            new = await self._clicks.submit(inbound)
+            new = await self._clicks.submit(repaired(inbound))
             return Receipt("stored" if new else "duplicate")
         if isinstance(inbound, CommandIn):
-            return await self._command(inbound)
+            return await self._once(repaired(inbound))
         return await self._lifecycle(inbound)
 
-    async def _command(self, command: CommandIn) -> Receipt:
+    async def _once(self, command: CommandIn) -> Receipt:
+        """What comes again while it is carried out is a duplicate here already."""
+        keys = {f"{command.address.platform}:command:{key}" for key in command.keys}
+        if keys & self._commands:
+            return Receipt("duplicate")
+        self._commands |= keys
+        try:
+            return await self._command(command, sorted(keys))
+        finally:
+            self._commands -= keys
+
+    async def _command(self, command: CommandIn, keys: list[str]) -> Receipt:
         def fn(con: sa.Connection) -> Reply | None:
-            keys = [f"{command.address.platform}:command:{key}" for key in command.keys]
             if not remember(con, self._db, keys):
                 return None
-            return commands.run(con, self._db, command, stop_message)
+            reply = commands.run(con, self._db, command, stop_message)
+            if reply.unfinished:
+                # It is over once what is left is done. One that comes again after a crash in
+                # between does it: all of these bear to be done twice.
+                forget(con, keys)
+            return reply
 
         reply = await self._db.tx(fn)
         if reply is None:
@@ -169,6 +186,8 @@ class BridgeHost:
                 text = f"{error.message} {error.remedy}".strip()
         if reply.errand is not None:
             text = await self._workers.run_errand(command, reply.errand)
+        if reply.unfinished:
+            await self._db.tx(lambda con: remember(con, self._db, keys), durable=False)
         only_for = command.sender.identity
         return Receipt("stored", MessageOut(text, only_for=only_for, tone="notice"))
 
@@ -216,17 +235,24 @@ class BridgeHost:
         return made
 
     async def _warm(self, event: Lifecycle) -> None:
-        def fn(con: sa.Connection) -> tuple[str, str, str] | None:
+        def fn(con: sa.Connection) -> tuple[str, str, str, bool] | None:
             who = access.find(con, event.sender.identity)
             home = places.find(con, event.address)
-            if who is None or home is None or access.refusal(who) or home.owner != who.id:
+            if who is None or home is None or access.refusal(who):
                 return None
-            return home.agent_conversation, who.workspace, who.id
+            if sharing.part_of(con, home, who) in (None, "guest"):
+                return None
+            if who.admitted == "rule" and not rules.matches(con, event.sender, event.address):
+                return None
+            workspace = sharing.workspace_of(con, home)
+            own = workspace == who.workspace and not sharing.is_shared(con, home)
+            return home.agent_conversation, workspace, who.id, own
 
         try:
             known = await self._db.tx(fn, durable=False)
             if known is not None:
-                await self._client.warm(*known, own=True)
+                conversation, workspace, person, own = known
+                await self._client.warm(conversation, workspace, person, own=own)
         except errors.ServiceError as error:
             log.info("not warmed", error=str(error))
         except Exception:

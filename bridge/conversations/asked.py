@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import sqlalchemy as sa
 
 from adapters.contract import Address, Identity, Sender
-from bridge.conversations import governing, sharing
+from bridge.conversations import governing, places, sharing
 from bridge.conversations.errands import Errand
 from bridge.people import access
 from bridge.people.access import Person
@@ -30,6 +30,11 @@ class Reply:
     """It gives the text, and perhaps a file, instead."""
     queued: bool = False
     """It stored a message that is to be taken."""
+
+    @property
+    def unfinished(self) -> bool:
+        """Something is left to do once the command is stored."""
+        return self.call is not None or self.errand is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,21 @@ class Asked:
         if self.home is None:
             return sharing.workspace_at(self.con, self.address) or self.who.workspace
         return sharing.workspace_of(self.con, self.home) or self.who.workspace
+
+    def claimed(self, title: str = "") -> Any:
+        """The conversation, which is the sender's from now on where it was nobody's; made if
+        nobody has written there yet. Ask `refusal` first."""
+        home = self.home
+        if home is not None and (home.owner is not None or home.workspace is not None):
+            return home
+        return places.open_or_create(
+            self.con,
+            self.db,
+            self.address,
+            owner=self.who.id,
+            title=title,
+            workspace=sharing.workspace_at(self.con, self.address),
+        )
 
     def whom(self, word: str) -> Person | None:
         """Somebody by a mention or their id; a removed person is nobody."""

@@ -128,7 +128,7 @@ def _model(asked: Asked) -> Reply:
     """`model`, `model NAME`, `model reset`."""
     if refused := asked.refusal:
         return Reply(refused)
-    home = _home(asked)
+    home = asked.claimed()
     if not asked.rest:
         now = f"`{home.model}`" if home.model else "the deployment's own choice"
         return Reply(f"The model here is {now}. `model NAME` chooses one, `model reset` undoes it.")
@@ -159,22 +159,11 @@ def _whoami(asked: Asked) -> Reply:
     )
 
 
-def _home(asked: Asked) -> Any:
-    """The conversation, made if nobody has written there yet."""
-    return asked.home or places.open_or_create(
-        asked.con,
-        asked.db,
-        asked.address,
-        owner=asked.who.id,
-        workspace=sharing.workspace_at(asked.con, asked.address),
-    )
-
-
 def _governing(command: Callable[[governing.Here], str | governing.Call]) -> Command:
     def run_it(asked: Asked) -> Reply:
         if refused := asked.refusal:
             return Reply(refused)
-        home = _home(asked)
+        home = asked.claimed()
         workspace = sharing.workspace_of(asked.con, home) or asked.who.workspace
         here = governing.Here(
             asked.con, asked.db, asked.who, workspace, home.agent_conversation, asked.words

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 
 from adapters.contract import MessageIn
-from bridge.conversations import places, sharing
 from bridge.conversations.asked import Asked, Commands, Reply
 from bridge.engine.job import MESSAGE
 from bridge.engine.pending import queue
@@ -31,14 +30,7 @@ def _read(asked: Asked) -> Reply:
         return Reply(f"1 to {MOST} messages can be read at once.")
     if refused := asked.refusal:
         return Reply(refused)
-    home = asked.home or places.open_or_create(
-        asked.con,
-        asked.db,
-        asked.address,
-        owner=asked.who.id,
-        title=text,
-        workspace=sharing.workspace_at(asked.con, asked.address),
-    )
+    home = asked.claimed(title=text)
     newest = sa.select(sa.func.max(message.c.order)).where(message.c.conversation == home.id)
     order = (asked.con.scalar(newest) or 0) + 1
     said, problem = problem_with(

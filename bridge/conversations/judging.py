@@ -11,7 +11,7 @@ from adapters.contract import MessageIn
 from agent_service.contract import Asker, Limits, QuotedText, TurnRequest
 from bridge.conversations import sharing
 from bridge.engine.reading import quoted
-from bridge.people import admission, deciders
+from bridge.people import access, admission, deciders
 from bridge.people.access import Person
 from bridge.store.database import Database
 
@@ -54,12 +54,15 @@ def judge(
     workspace = who.workspace if part == "owner" else sharing.workspace_of(con, home)
     prompt, quotes = said.text, quoted(con, said.quotes)
     if part == "guest":
-        prompt, quotes = GUESTS_WORDS, [QuotedText(_name(said, who), said.text), *quotes]
+        prompt, quotes = (
+            GUESTS_WORDS,
+            [QuotedText(access.author(said.sender.name, who.id), said.text), *quotes],
+        )
     made = TurnRequest(
         conversation=agent_conversation,
         workspace=workspace,
         prompt=prompt,
-        asker=Asker(who.id, said.sender.name, _may_decide(con, who, workspace)),
+        asker=Asker(who.id, access.own_name(said.sender.name), _may_decide(con, who, workspace)),
         quotes=tuple(quotes),
         model=home.model,
         limits=replace(Limits(), seconds=seconds),
@@ -70,7 +73,3 @@ def judge(
 
 def _may_decide(con: sa.Connection, who: Person, workspace: str) -> bool:
     return who.workspace == workspace or who.id in deciders.of(con, workspace)
-
-
-def _name(said: MessageIn, who: Person) -> str:
-    return f"{said.sender.name} (person {who.id})"

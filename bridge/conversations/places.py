@@ -45,6 +45,17 @@ def _opening(db: Database) -> sa.Insert:
         index_elements=[c.platform, c.tenant, c.channel, c.thread, c.direct],
         set_={
             "owner": sa.func.coalesce(c.owner, fresh.excluded.owner),
+            # What was set up for it while it was nobody's is nothing of its first owner's.
+            "agent_conversation": sa.case(
+                (
+                    sa.and_(
+                        c.owner.is_(None), c.workspace.is_(None), fresh.excluded.owner.is_not(None)
+                    ),
+                    fresh.excluded.agent_conversation,
+                ),
+                else_=c.agent_conversation,
+            ),
+            "title": sa.case((c.title == "", fresh.excluded.title), else_=c.title),
             "pending": c.pending + fresh.excluded.pending,
             "last_active": db.now,
             "ready_at": sa.case((c.pending == 0, db.now), else_=c.ready_at),
@@ -65,8 +76,8 @@ def open_or_create(
     """The conversation's row, made if need be; `arriving` messages are added to its count.
 
     The row's lock gives messages of one address their order. A stranger owns nothing: the first
-    known person does. `idle` in the row says that nobody holds its lease. A new one works in
-    `workspace`, or without it in its owner's.
+    known person does, and it is a new conversation to the agent then. `idle` in the row says that
+    nobody holds its lease. A new one works in `workspace`, or without it in its owner's.
     """
     values = {
         "id": mint("c"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from bridge.conversations import places, sharing
+from bridge.conversations import sharing
 from bridge.conversations.asked import NOBODY, Asked, Commands, Reply
 from bridge.conversations.governing import Agent, Call, TellDeciders
 from bridge.people import access
@@ -15,6 +15,7 @@ from bridge.store.schema import conversation, decider
 NOTHING_YET = "Nothing was said here yet: write something first, then share it."
 NO_CHANNEL = "That is for a channel: write it there, not in a direct message."
 ADMINS_ONLY = "Only an admin can do that."
+ELSEWHERE = " It goes on in another place of yours, too: what is said there can be told here."
 MOST_LISTED = 10
 
 
@@ -38,10 +39,12 @@ def _share(asked: Asked) -> Reply:
         return Reply("This conversation is yours already.")
     sharing.invite(asked.con, asked.db, home.id, whom.id, asked.who.id)
     name = shown(whom.name)
+    elsewhere = sharing.goes_on_elsewhere(asked.con, home)
+    also = ELSEWHERE if elsewhere else ""
     return Reply(
         f"{name} can take part in this conversation from now on. **{name} can then have the agent "
         "read and change every file of your workspace**, not only what was said here. What asks "
-        f"is still for you to decide. `unshare {whom.id}` ends it."
+        f"is still for you to decide.{also} `unshare {whom.id}` ends it."
     )
 
 
@@ -166,17 +169,21 @@ def _continue(asked: Asked) -> Reply:
         return Reply(refused)
     if sharing.workspace_at(asked.con, asked.address) is not None:
         return Reply("Not here: this channel works in a workspace of its own.")
-    home = asked.home or places.open_or_create(
-        asked.con, asked.db, asked.address, owner=asked.who.id
-    )
-    if home.owner not in (None, asked.who.id):
+    home = asked.claimed()
+    if home.owner != asked.who.id:
         return Reply("Only in a conversation of your own.")
     chosen = rows[int(asked.rest[:4]) - 1]
+    if with_it := [one for one in sharing.guests(asked.con, chosen.id) if one.id != asked.who.id]:
+        names = ", ".join(shown(one.name) for one in with_it)
+        return Reply(
+            f"“{shown(chosen.title)}” is shared with {names}: there they could have the agent tell "
+            "what is said here. Write `unshare` there first, or start a new conversation."
+        )
     asked.con.execute(
         conversation.update()
         .where(c.id == home.id)
         .values(
-            agent_conversation=chosen.agent_conversation, model=chosen.model, owner=asked.who.id
+            agent_conversation=chosen.agent_conversation, model=chosen.model, title=chosen.title
         )
     )
     others = [] if asked.address.direct else ["Others here can read what is said from now on."]

@@ -90,6 +90,13 @@ def is_shared(con: sa.Connection, home: Any) -> bool:
     return con.execute(query.limit(1)).first() is not None
 
 
+def goes_on_elsewhere(con: sa.Connection, home: Any) -> bool:
+    """Whether another place continues the same conversation."""
+    c = conversation.c
+    query = sa.select(c.id).where(c.agent_conversation == home.agent_conversation, c.id != home.id)
+    return con.execute(query.limit(1)).first() is not None
+
+
 def guests(con: sa.Connection, conversation_id: str) -> list[Person]:
     """Those its owner invited, by name."""
     query = (

@@ -395,6 +395,11 @@ def remember(con: sa.Connection, db: Database, keys: Sequence[str], turn_id: str
     return new
 
 
+def forget(con: sa.Connection, keys: Sequence[str]) -> None:
+    """None of them was there before."""
+    con.execute(seen.delete().where(seen.c.key.in_(keys)))
+
+
 def message_key(said: MessageIn, key: str) -> str:
     """A platform's key as it is stored: platforms and kinds of event do not share theirs."""
     return f"{said.address.platform}:message:{key}"

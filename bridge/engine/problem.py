@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeVar
 
-from adapters.contract import MessageIn
+from adapters.contract import ActionIn, CommandIn, MessageIn
 from agent_service.contract import PROMPT_LIMIT, says_nothing
 
 
@@ -41,6 +42,22 @@ def problem_with(said: MessageIn) -> tuple[MessageIn, str]:
     if says_nothing(said.text) and not said.attachments:
         return said, "That message is empty. Please write what the agent should do."
     return said, ""
+
+
+Given = TypeVar("Given", ActionIn, CommandIn)
+
+
+def repaired(inbound: Given) -> Given:
+    """As it can be stored and answered: half a character becomes a question mark."""
+    sender = replace(inbound.sender, name=_repaired(inbound.sender.name))
+    if isinstance(inbound, CommandIn):
+        name, rest = _repaired(inbound.name), _repaired(inbound.rest)
+        return replace(inbound, sender=sender, name=name, rest=rest)
+    values = tuple(
+        (_repaired(name), tuple(_repaired(text) for text in texts))
+        for name, texts in inbound.values
+    )
+    return replace(inbound, sender=sender, action=_repaired(inbound.action), values=values)
 
 
 def _repaired(text: str) -> str:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
 import sqlalchemy as sa
 import structlog
 
-from adapters.contract import Adapter, DeliveryError, Earlier, Quote, TryLater
+from adapters.contract import Adapter, DeliveryError, Earlier, Identity, Quote, TryLater
 from agent_service.contract import PROMPT_LIMIT, QuotedText, errors
 from bridge.engine.job import Job
 from bridge.people import access
@@ -74,17 +73,15 @@ class Reading:
 
 def quoted(con: sa.Connection, quotes: tuple[Quote, ...]) -> list[QuotedText]:
     """Quotes as the agent gets them: each with the id of the person whose account wrote it."""
-    ids: dict[Any, str] = {}
-
-    def author(quote: Quote) -> str:
-        if quote.by is None:
-            return quote.author
-        if quote.by not in ids:
+    ids: dict[Identity | None, str | None] = {None: None}
+    for quote in quotes:
+        if quote.by not in ids and quote.by is not None:
             who = access.find(con, quote.by)
-            ids[quote.by] = f" (person {who.id})" if who is not None else ""
-        return f"{quote.author}{ids[quote.by]}"
-
-    return [QuotedText(author(quote), _whole(quote.text)) for quote in quotes]
+            ids[quote.by] = who.id if who is not None else None
+    return [
+        QuotedText(access.author(quote.author, ids[quote.by]), _whole(quote.text))
+        for quote in quotes
+    ]
 
 
 def _whole(text: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import secrets
+import unicodedata
 from dataclasses import dataclass
 from typing import Literal
 
@@ -125,6 +127,19 @@ def is_account(who: Identity) -> sa.ColumnElement[bool]:
 def refusal(who: Person) -> str:
     """What somebody known is told who is not let in; empty for those who are."""
     return BLOCKED if who.role in OUT else ""
+
+
+_ID_LIKE = re.compile(r"\b([pw])_(?=\w)", re.IGNORECASE)
+
+
+def own_name(name: str) -> str:
+    """A name that somebody gave themselves, without what looks like one of our ids."""
+    return _ID_LIKE.sub(r"\1-", unicodedata.normalize("NFKC", name))
+
+
+def author(name: str, person_id: str | None) -> str:
+    """Whose words something is, as the agent is told: only we write ids."""
+    return f"{own_name(name)} ({f'person {person_id}' if person_id else 'nobody known here'})"
 
 
 def shown(text: str) -> str:

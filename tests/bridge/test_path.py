@@ -32,7 +32,7 @@ async def test_request_says_who_and_where(up):
     assert body["asker"]["name"] == "Olga"
     assert body["own"] is True
     assert body["asker"]["may_decide"] is True
-    assert body["quotes"] == [{"author": "Ann", "text": "her words"}]
+    assert body["quotes"] == [{"author": "Ann (nobody known here)", "text": "her words"}]
     assert body["limits"]["seconds"] == 1800
 
 

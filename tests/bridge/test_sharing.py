@@ -219,8 +219,8 @@ async def test_what_is_shared_elsewhere_is_shared(up, place):
     ada = await let_in(up, ADA, "a1")
     await place.say("say one", OWNER)
     await place.sees("one")
-    await place.command("share", ada)
     await up.command("continue", "c7", rest="1")
+    await place.command("share", ada)
     await up.say("say two", "c7")
     await up.sees("two", "c7")
     assert up.agent.bodies()[-1]["own"] is False
