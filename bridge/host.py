@@ -34,6 +34,7 @@ from bridge.engine.problem import problem_with
 from bridge.engine.worker import Workers
 from bridge.people import access
 from bridge.people.deciders import Deciders
+from bridge.schedules.running import Schedules
 from bridge.store.database import Database
 from bridge.store.schema import message, seen
 
@@ -51,12 +52,14 @@ class BridgeHost:
         clicks: Clicks,
         client: AgentClient,
         deciders: Deciders,
+        schedules: Schedules,
     ) -> None:
         self._db = db
         self._workers = workers
         self._clicks = clicks
         self._client = client
         self._deciders = deciders
+        self._schedules = schedules
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def submit(self, inbound: Inbound) -> Receipt:
@@ -104,7 +107,7 @@ class BridgeHost:
             keys = [f"{command.address.platform}:command:{key}" for key in command.keys]
             if not remember(con, self._db, keys):
                 return None
-            return commands.run(con, self._db, command, stop_message)
+            return commands.run(con, self._db, command, stop_message, self._schedules.table)
 
         reply = await self._db.tx(fn)
         if reply is None:
@@ -113,6 +116,11 @@ class BridgeHost:
             self._workers.stop_turn(stopped)
         for taken_back in reply.taken_back:
             await self._workers.taken_back(taken_back)
+        if reply.card:
+            self._schedules.ask(reply.card)
+        if reply.schedules:
+            self._schedules.wake()
+            self._workers.wake_ready()
         text = reply.text
         if reply.call is not None:
             try:

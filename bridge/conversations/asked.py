@@ -13,6 +13,7 @@ from bridge.conversations import governing, sharing
 from bridge.conversations.errands import Errand
 from bridge.people import access
 from bridge.people.access import Person
+from bridge.schedules.timetable import Timetable
 from bridge.store.database import Database
 
 
@@ -28,6 +29,10 @@ class Reply:
     """It gives the text, instead."""
     errand: Errand | None = None
     """It gives the text, and perhaps a file, instead."""
+    card: str = ""
+    """A schedule that is to be confirmed, by its id."""
+    schedules: bool = False
+    """Something about schedules changed, or one of them was run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,7 @@ class Asked:
     rest: str
     stop: Callable[[sa.Connection, Database, Any], bool] = field(repr=False)
     people: tuple[Identity, ...] = ()
+    timetable: Timetable = field(kw_only=True)
 
     @property
     def words(self) -> list[str]:

@@ -47,7 +47,8 @@ def set_role(con: sa.Connection, whom: Person, role: Role) -> None:
 
 
 def end(con: sa.Connection, whom: Person, role: Role) -> tuple[str, ...]:
-    """Blocked or removed: they decide nothing, are nobody's guest and have no code. Who was
+    """Blocked or removed: they decide nothing, are nobody's guest and have no code. Their
+    schedules are for the caller, too. Who was
     removed has no account either, and comes back as a stranger; their workspace stays.
 
     Gives the workspaces where their answers counted, which the agent service has to know. What
