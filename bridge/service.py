@@ -62,7 +62,8 @@ class Bridge:
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`given` plugins need no entry point; `adapter_settings` replaces the environment for
-        the adapters it names; schedules go by `clock`. Raises `SettingsInvalid` or `PluginInvalid`; opens nothing."""
+        the adapters it names; schedules go by `clock`. Raises `SettingsInvalid` or
+        `PluginInvalid`; opens nothing."""
         keys = read_signing_keys(settings.signing_keys_file)
         self.settings = settings
         self._drain_seconds = (

@@ -43,9 +43,9 @@ READY, STOP = "ready", "stop "
 
 
 class Workers:
-    """Drains the inbox. `displaced` is part of a transaction that notes why a scheduled message
-    has no place on its platform any more. `concurrency` turns are in progress at once; a turn that waits for a
-    decision, or only for its posts to be delivered, is none of them."""
+    """Drains the inbox. `concurrency` turns are in progress at once; a turn that waits for a
+    decision, or only for its posts to be delivered, is none of them. `displaced`, in a
+    transaction, notes why the platform has no place for a scheduled message."""
 
     def __init__(
         self,

@@ -143,7 +143,7 @@ class Schedules:
             Choice(f"schedule:{row.id}:no", "Do not"),
         )
         text = cards.proposed(row, self.table.clock())
-        await self._show(row, at, MessageOut(text, choices, tone="decision"))
+        await self._show(row, at, MessageOut(text, choices, tone="decision"), again=False)
 
     async def act(self, action: ActionIn, rest: str) -> str:
         """What a button on a card means; gives what its presser is told, if anything."""
@@ -155,7 +155,8 @@ class Schedules:
             return told
         self.wake()
         text = cards.scheduled(row) if row.state == "active" else told or NOT_SCHEDULED
-        await self._show(row, at, MessageOut(text, tone="notice"))
+        # Its button may be pressed before it is known where it is.
+        await self._show(row, at, MessageOut(text, tone="notice"), again=True)
         return ""
 
     def _answered(
@@ -185,7 +186,7 @@ class Schedules:
         home = None if row is None else self.table.home_of(con, row)
         return row, None if home is None else places.address_of(home)
 
-    async def _show(self, row: Any, at: Address, post: MessageOut) -> None:
+    async def _show(self, row: Any, at: Address, post: MessageOut, *, again: bool) -> None:
         adapter = self._adapters.get(at.platform)
         if adapter is None:
             return
@@ -196,7 +197,7 @@ class Schedules:
 
         key = f"schedule.{row.id}.card"
         known = {} if row.card is None else {key: PostRef(row.card)}
-        await say(adapter, at, key, post, self._report, known=known, record=record)
+        await say(adapter, at, key, post, self._report, known=known, again=again, record=record)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         async def guarded() -> None:

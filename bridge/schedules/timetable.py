@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from adapters.contract import Identity, MessageIn, Sender
 from bridge.conversations import places, sharing
 from bridge.engine.job import MESSAGE
-from bridge.engine.pending import behind_all, queue
+from bridge.engine.pending import behind_all, home_of, queue
 from bridge.people import access, admission
 from bridge.people.access import Person, mint, shown
 from bridge.schedules.limits import Limits
@@ -92,6 +92,10 @@ class Timetable:
         else:
             return None
         query = sa.select(schedule).where(mine, c.state.in_(KEPT))
+        found = con.execute(query).first()
+        if found is None:
+            return None
+        home_of(con, found.conversation)
         return con.execute(query.with_for_update()).first()
 
     def outcome(self, con: sa.Connection, row: Any) -> str | None:
@@ -135,7 +139,9 @@ class Timetable:
     def _too_many(self, con: sa.Connection, who_id: str, itself: str) -> str:
         c = schedule.c
         # The person's row is locked: two of their accounts could count at once.
-        con.execute(sa.select(person.c.id).where(person.c.id == who_id).with_for_update())
+        con.execute(
+            sa.select(person.c.id).where(person.c.id == who_id).with_for_update(key_share=True)
+        )
         have = con.scalar(
             sa.select(sa.func.count()).where(
                 c.person == who_id, c.state.in_(COUNTED), c.id != itself
