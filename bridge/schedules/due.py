@@ -87,12 +87,15 @@ class Due:
 
     def _times(self, timing: Timing, due: float, now: float) -> tuple[float | None, float | None]:
         """(the last time it should have run and still may, the next one after now)."""
-        latest, following = None, None
-        for each in timing.runs(max(due - 1, now - self._table.limits.late_minutes * 60 - 1)):
+        late = self._table.limits.late_minutes * 60
+        # What was shown counts, also where a zone's rules have changed since.
+        latest, following = due if now - due <= late else None, None
+        for each in timing.runs(max(due, now - late - 1)):
             if each > now:
                 following = each
                 break
-            latest = each
+            if now - each <= late:
+                latest = each
         return latest, following
 
     def _stopped(self, con: sa.Connection, row: Any, home: Any, now: float) -> bool:

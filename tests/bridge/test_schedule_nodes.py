@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -16,13 +17,24 @@ from bridge.store.schema import conversation, identity, schedule
 from tests.bridge.house import until
 from tests.bridge.town import Town
 
-POSTGRES_TOO = "quick"
+POSTGRES_TOO = "full"
 
 
 @pytest.fixture
 async def town(home: Path, database: str) -> AsyncIterator[Town]:
     """An agent service; bridges are the test's."""
     made = Town(home, database)
+    try:
+        await made.start_agent()
+        yield made
+    finally:
+        await made.stop()
+
+
+@pytest.fixture
+async def shared(home: Path, postgres_url: str) -> AsyncIterator[Town]:
+    """The same, for bridges on one PostgreSQL."""
+    made = Town(home, postgres_url)
     try:
         await made.start_agent()
         yield made
@@ -85,7 +97,7 @@ async def each_once(town: Town, channels: list[str], texts: list[str]) -> None:
 async def opened(town: Town, channels: list[str], node: str = "") -> None:
     for channel in channels:
         await town.say(channel, f"say {channel} opened", 1, node)
-        await town.posts.shows(channel, "opened")
+        await until(lambda channel=channel: any(p["final"] for p in town.posts.of(channel)), 60)
 
 
 async def test_killed_when_they_are_due(town: Town) -> None:
@@ -94,23 +106,26 @@ async def test_killed_when_they_are_due(town: Town) -> None:
     channels = [f"c{n}" for n in range(4)]
     await town.start_bridge()
     await opened(town, channels)
+    await town.kill_bridge()
     texts = plant(town, channels, 4, time.time() + 1)
+    await town.start_bridge()
     for goal in (2, 10):
+        await until(lambda goal=goal: len(shown(town, channels)) >= 4 + goal, 60)
         await town.kill_bridge()
         await town.start_bridge()
-        await until(lambda goal=goal: len(shown(town, channels)) >= 4 + goal, 60)
-    await town.kill_bridge()
-    await town.start_bridge()
     await each_once(town, channels, texts)
 
 
+@pytest.mark.full
 async def test_killed_between_storing_and_running(town: Town) -> None:
     """What was stored, and could not be asked since the agent service was away, is asked once after
     the bridge was killed and both are back."""
     await town.start_bridge()
     await opened(town, ["c1"])
+    assert await town.kill_bridge(signal.SIGTERM) == 0  # after it is through with what it did
     await town.kill_agent()
     texts = plant(town, ["c1"], 1, time.time())
+    await town.start_bridge()
     await town.posts.shows("c1", "Schedule 1 of Olga")
     await town.kill_bridge()
     await town.start_agent()
@@ -118,14 +133,16 @@ async def test_killed_between_storing_and_running(town: Town) -> None:
     await each_once(town, ["c1"], texts)
 
 
-@pytest.mark.parametrize("database", ["postgres"], indirect=True)
-async def test_two_nodes(town: Town) -> None:
+async def test_two_nodes(shared: Town) -> None:
     """Two bridges that find the same ones due, of which one is killed in the middle, run each
     once."""
-    channels = [f"c{n}" for n in range(6)]
-    await asyncio.gather(town.start_node("a"), town.start_node("b"))
+    town, channels = shared, [f"c{n}" for n in range(6)]
+    await town.start_node("a")
     await opened(town, channels, "a")
-    texts = plant(town, channels, 5, time.time() + 1)
+    town.nodes["a"].terminate()
+    await town.nodes["a"].wait()
+    texts = plant(town, channels, 5, time.time() + 4)
+    await asyncio.gather(town.start_node("a"), town.start_node("b"))
     await until(lambda: len(shown(town, channels)) >= 6 + 4, 60)
     town.nodes["a"].kill()
     await town.nodes["a"].wait()

@@ -189,6 +189,19 @@ class TimetableContract:
         rows.time = NOON + 2 * HOUR
         assert await rows.look() == ["run"]
 
+    async def test_the_rules_of_a_zone_changed(self, rows):
+        """What was shown as its next run is run then, also where it is none by today's rules."""
+        made = await rows.make()
+
+        def fn(con: sa.Connection) -> None:
+            con.execute(schedule.update().values(next_at=NOON + 0.5 * HOUR))
+
+        await rows.db.tx(fn)
+        rows.time = NOON + 0.5 * HOUR
+        assert await rows.look() == ["run"]
+        row = await rows.row(made)
+        assert (row.last_at, row.next_at) == (NOON + 0.5 * HOUR, NOON + HOUR)
+
     async def test_busy(self, rows):
         """While its run before is open it is skipped, told once, and runs again afterwards."""
         made = await rows.make("every 1 hour from 0:00 to 23:59")
