@@ -56,6 +56,8 @@ class Schedules:
         self._report = report
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._telling: set[str] = set()
+        """Keys of words on their way: a platform may be away for longer than `WORD_SECONDS`."""
         self._forget_at = float("-inf")
 
     async def run(self) -> None:
@@ -90,7 +92,9 @@ class Schedules:
             if True not in done:
                 break
         for word in await self._db.tx(self._due.words, durable=False):
-            self._spawn(self._tell(word))
+            if word.key not in self._telling:
+                self._telling.add(word.key)
+                self._spawn(self._tell(word))
         now = self.table.clock()
         if now >= self._forget_at:
             self._forget_at = now + FORGET_SECONDS
@@ -120,13 +124,16 @@ class Schedules:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _tell(self, word: Word) -> None:
-        adapter = None if word.at is None else self._adapters.get(word.at.platform)
-        if adapter is not None and word.at is not None:
-            post = MessageOut(word.text, tone="notice")
-            await say(adapter, word.at, word.key, post, self._report)
-        else:
-            log.warning("nowhere to tell it", schedule=word.schedule, text=word.text)
-        await self._db.tx(self._due.said, word, durable=False)
+        try:
+            adapter = None if word.at is None else self._adapters.get(word.at.platform)
+            if adapter is not None and word.at is not None:
+                post = MessageOut(word.text, tone="notice")
+                await say(adapter, word.at, word.key, post, self._report)
+            else:
+                log.warning("nowhere to tell it", schedule=word.schedule, text=word.text)
+            await self._db.tx(self._due.said, word, durable=False)
+        finally:
+            self._telling.discard(word.key)
 
     # ---- cards ----
 
