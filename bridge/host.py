@@ -41,6 +41,7 @@ from bridge.engine.worker import Workers
 from bridge.people import access, rules
 from bridge.people.commands import FOR_ADMINS
 from bridge.people.deciders import Deciders
+from bridge.schedules.running import Schedules
 from bridge.store.database import Database
 from bridge.store.schema import conversation, message, seen
 
@@ -60,12 +61,14 @@ class BridgeHost:
         clicks: Clicks,
         client: AgentClient,
         deciders: Deciders,
+        schedules: Schedules,
     ) -> None:
         self._db = db
         self._workers = workers
         self._clicks = clicks
         self._client = client
         self._deciders = deciders
+        self._schedules = schedules
         self._tasks: set[asyncio.Task[Any]] = set()
         self._commands: set[str] = set()
         """Keys of those that are being carried out."""
@@ -162,7 +165,7 @@ class BridgeHost:
         def fn(con: sa.Connection) -> Reply | None:
             if not remember(con, self._db, keys):
                 return None
-            reply = commands.run(con, self._db, command, stop_message)
+            reply = commands.run(con, self._db, command, stop_message, self._schedules.table)
             if reply.unfinished:
                 # It is over once what is left is done. One that comes again after a crash in
                 # between does it: all of these bear to be done twice.
@@ -176,7 +179,11 @@ class BridgeHost:
             self._workers.stop_turn(stopped)
         for taken_back in reply.taken_back:
             await self._workers.taken_back(taken_back)
-        if reply.queued:
+        if reply.card:
+            self._schedules.ask(reply.card)
+        if reply.schedules:
+            self._schedules.wake()
+        if reply.queued or reply.schedules:
             self._workers.wake_ready()
         text = reply.text
         if reply.call is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 import structlog
@@ -31,6 +32,9 @@ from bridge.people.access import mint
 from bridge.people.claiming import Claiming
 from bridge.people.deciders import Deciders
 from bridge.present.turn import TurnPresentation
+from bridge.schedules.due import Due
+from bridge.schedules.running import Schedules
+from bridge.schedules.timetable import Timetable
 from bridge.settings import BridgeSettings, SettingsInvalid, read_signing_keys
 from bridge.store.dialects import database_at
 from bridge.store.errors import StoreTrouble
@@ -56,9 +60,11 @@ class Bridge:
         adapter_settings: Mapping[str, Mapping[str, str]] | None = None,
         present: Present | None = None,
         drain_seconds: float | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """`given` plugins need no entry point; `adapter_settings` replaces the environment for
-        the adapters it names. Raises `SettingsInvalid` or `PluginInvalid`; opens nothing."""
+        the adapters it names; schedules go by `clock`. Raises `SettingsInvalid` or
+        `PluginInvalid`; opens nothing."""
         keys = read_signing_keys(settings.signing_keys_file)
         self.settings = settings
         self._drain_seconds = (
@@ -97,6 +103,8 @@ class Bridge:
         patience = settings.bridge_agent_patience_seconds
         deciders = Deciders(self.db, self.client)
         files = AgentFiles(self.client)
+        table = Timetable(self.db, settings.adapters, settings.schedules, clock)
+        due = Due(table)
         limits = FileLimits(
             settings.bridge_file_mib * MIB,
             settings.bridge_message_mib * MIB,
@@ -114,6 +122,7 @@ class Bridge:
             present=present or TurnPresentation,
             lines=self._lines,
             report=self._heard,
+            displaced=due.displaced,
             concurrency=settings.bridge_concurrency,
             patience=patience,
         )
@@ -121,11 +130,22 @@ class Bridge:
         deciding = Deciding(
             self.db, self.client, self._workers, deciders, self._late, patience=patience
         )
+        self.schedules = Schedules(
+            self.db, table, due, self.adapters, self._workers.wake_ready, report=self._heard
+        )
         self._clicks = Clicks(
-            self.db, self._workers, self.adapters, deciding, node=node, report=self._heard
+            self.db,
+            self._workers,
+            self.adapters,
+            deciding,
+            self.schedules,
+            node=node,
+            report=self._heard,
         )
         self._feed = Feed(self.db, self.client, self._workers, inbox, self._late.settle)
-        self.host = BridgeHost(self.db, self._workers, self._clicks, self.client, deciders)
+        self.host = BridgeHost(
+            self.db, self._workers, self._clicks, self.client, deciders, self.schedules
+        )
         self._tasks: list[asyncio.Task[None]] = []
         self._runner: web.AppRunner | None = None
         self._over = asyncio.Event()
@@ -150,6 +170,7 @@ class Bridge:
             asyncio.create_task(self._leader.run("feed", self._feed.run), name="feed"),
             asyncio.create_task(self._leader.run("retention", self._retention.run), name="forget"),
             asyncio.create_task(self._claiming.run(), name="claim"),
+            asyncio.create_task(self.schedules.run(), name="schedules"),
             *(
                 asyncio.create_task(self._serve(adapter), name=f"adapter {adapter.name}")
                 for adapter in self.adapters.values()
@@ -165,6 +186,7 @@ class Bridge:
         await self._workers.stop(self._drain_seconds)
         await self._clicks.stop()
         await self._late.stop()
+        await self.schedules.stop()
         await self.host.stop()
         await self._lines.close()
         if self._runner is not None:

@@ -15,6 +15,9 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfigDict
 
+from bridge.schedules import zones
+from bridge.schedules.limits import Limits
+
 
 class SettingsInvalid(Exception):
     """One line for each setting that is wrong, by the name of its variable."""
@@ -116,6 +119,28 @@ class BridgeSettings(HomeSettings):
     bridge_message_files: int = Field(
         default=10, ge=0, le=50, description="Files in one message; 0 takes none at all."
     )
+    bridge_timezone: str = Field(
+        default="UTC",
+        description="IANA time zone of people who have not set one with `timezone`, such as "
+        "Europe/Berlin.",
+    )
+    bridge_schedule_minutes: int = Field(
+        default=5,
+        ge=1,
+        le=1440,
+        description="Minutes that must lie between two runs of a schedule; looked at when one is "
+        "made or resumed.",
+    )
+    bridge_schedules_per_person: int = Field(
+        default=20, ge=0, le=1000, description="Schedules a person may have; 0 allows none."
+    )
+    bridge_schedule_late_minutes: int = Field(
+        default=60,
+        ge=0,
+        le=1440,
+        description="Minutes a scheduled run may be late, as after a stop of the bridge. One that "
+        "is later is skipped, and its thread is told.",
+    )
     log_format: Literal["auto", "human", "json"] = Field(
         default="auto", description="How logs look; auto is human on a terminal, JSON elsewhere."
     )
@@ -129,6 +154,13 @@ class BridgeSettings(HomeSettings):
         if not any(part.strip() for part in value.split(",")):
             raise ValueError("names no adapter; console is the one that needs no account")
         return value
+
+    @field_validator("bridge_timezone")
+    @classmethod
+    def _some_zone(cls, value: str) -> str:
+        if (zone := zones.exact(value)) is None:
+            raise ValueError("is no IANA time zone; one looks like Europe/Berlin, or UTC")
+        return zone
 
     @field_validator("bridge_listen")
     @classmethod
@@ -161,6 +193,16 @@ class BridgeSettings(HomeSettings):
     @property
     def database_url(self) -> str:
         return self.bridge_database_url or f"sqlite:///{self.home / 'bridge' / 'bridge.db'}"
+
+    @property
+    def schedules(self) -> Limits:
+        """What schedules are allowed."""
+        return Limits(
+            self.bridge_timezone,
+            self.bridge_schedule_minutes,
+            self.bridge_schedules_per_person,
+            self.bridge_schedule_late_minutes,
+        )
 
     @property
     def adapters(self) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from bridge.conversations import governing, places, sharing
 from bridge.conversations.errands import Errand
 from bridge.people import access
 from bridge.people.access import Person
+from bridge.schedules.timetable import Timetable
 from bridge.store.database import Database
 
 
@@ -30,6 +31,10 @@ class Reply:
     """It gives the text, and perhaps a file, instead."""
     queued: bool = False
     """It stored a message that is to be taken."""
+    card: str = ""
+    """A schedule that is to be confirmed, by its id."""
+    schedules: bool = False
+    """Something about schedules changed, or one of them was run."""
 
     @property
     def unfinished(self) -> bool:
@@ -51,6 +56,7 @@ class Asked:
     stop: Callable[[sa.Connection, Database, Any], bool] = field(repr=False)
     people: tuple[Identity, ...] = ()
     keys: tuple[str, ...] = ()
+    timetable: Timetable = field(kw_only=True)
 
     @property
     def words(self) -> list[str]:

@@ -15,6 +15,8 @@ from bridge.conversations.asked import Asked, Command, Commands, Reply
 from bridge.people import access, admission, deciders
 from bridge.people import commands as people
 from bridge.people.access import shown
+from bridge.schedules import commands as schedules
+from bridge.schedules.timetable import Timetable
 from bridge.store.database import Database
 from bridge.store.schema import conversation, is_open, message
 
@@ -26,6 +28,7 @@ def run(
     db: Database,
     command: CommandIn,
     stop: Callable[[sa.Connection, Database, Any], bool],
+    timetable: Timetable,
 ) -> Reply:
     """Carry a command out and say what it did."""
     if (opened := people.FOR_STRANGERS.get(command.name)) is not None:
@@ -53,6 +56,7 @@ def run(
         stop,
         command.people,
         command.keys,
+        timetable=timetable,
     )
     return found[0](asked)
 
@@ -203,6 +207,7 @@ COMMANDS: Commands = {
     "deciders": (_governing(governing.people), "whose answers count in this workspace"),
     **earlier.COMMANDS,
     **files.COMMANDS,
+    **schedules.COMMANDS,
     **share.COMMANDS,
     "whoami": (_whoami, "who Bascule takes you for"),
     **people.COMMANDS,

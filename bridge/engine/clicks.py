@@ -17,11 +17,19 @@ from bridge.engine.deciding import NOT_VALID, Deciding
 from bridge.engine.delivery import Report
 from bridge.engine.inbox import remember
 from bridge.engine.job import ACTION
-from bridge.engine.pending import home_of, locked, next_instead, queue, stop_message
+from bridge.engine.pending import (
+    behind_all,
+    home_of,
+    locked,
+    next_instead,
+    queue,
+    stop_message,
+)
 from bridge.engine.queued import NEXT
 from bridge.engine.say import say
 from bridge.engine.worker import Workers
 from bridge.people import admission
+from bridge.schedules.running import Schedules
 from bridge.store.database import Database
 from bridge.store.errors import StoreTrouble
 from bridge.store.schema import click, is_open, message
@@ -53,6 +61,7 @@ class Clicks:
         workers: Workers,
         adapters: Mapping[str, Adapter],
         deciding: Deciding,
+        schedules: Schedules,
         *,
         node: str,
         report: Report,
@@ -60,6 +69,7 @@ class Clicks:
         self._db = db
         self._node = node
         self._deciding = deciding
+        self._schedules = schedules
         self._workers = workers
         self._adapters = adapters
         self._report = report
@@ -190,6 +200,8 @@ class Clicks:
         kind, _, rest = action.action.partition(":")
         if kind == "d":
             return await self._deciding.act(action, rest, tell)
+        if kind == "schedule":
+            return await self._schedules.act(action, rest)
         if kind == "stop" and rest.isdecimal():
             told, status = await self._db.tx(self._stop, action, int(rest[:18]))
             if status == "queued":
@@ -266,10 +278,8 @@ class Clicks:
             return NOT_VALID
         if row.retried_by is not None:
             return RETRIED
-        behind = sa.select(sa.func.max(message.c.order)).where(
-            message.c.conversation == home.id, is_open
-        )
-        again = queue(con, self._db, home, max(con.scalar(behind) or 0, row.order), row.payload)
+        order = max(behind_all(con, home), row.order)
+        again = queue(con, self._db, home, order, row.payload, schedule=row.schedule)
         con.execute(message.update().where(message.c.id == row.id).values(retried_by=again))
         return ""
 

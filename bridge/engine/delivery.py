@@ -76,6 +76,8 @@ class Delivery:
         self._answers = answers
         self._again_sent = again
         self._sure = sure
+        self.refused: dict[str, DeliveryError] = {}
+        """Why the platform will not have a post, by its key: trying again cannot help."""
         self._posts: dict[str, _Post] = {}
         self._changed = asyncio.Event()
         self._settled = asyncio.Event()
@@ -169,9 +171,11 @@ class Delivery:
                 post.ref = None
                 post.replaced += 1
                 return
+            self.refused[post.key] = error
             self._give_up(post, error)
             return
         except NotAllowed as error:
+            self.refused[post.key] = error
             self._give_up(post, error)
             return
         except DeliveryError as error:

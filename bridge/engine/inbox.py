@@ -221,6 +221,7 @@ class Inbox:
             stop_asked=row.stop_asked,
             fetched=bool(row.state.get("fetched")),
             refused=tuple(row.state.get("refused", ())),
+            announcement=row.announcement or "",
             posts=self._posts(con, row.id) if resumed else {},
         )
 

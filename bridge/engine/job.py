@@ -58,5 +58,7 @@ class Job:
     """Its files were dealt with: those in the request are in the workspace."""
     refused: tuple[str, ...] = ()
     """Files that could not be had, in words for the sender."""
+    announcement: str = ""
+    """What is posted before its answer; such a message is nobody's post on the platform."""
     posts: dict[str, PostRef] = field(default_factory=dict)
     """What is on the platform already, by key."""

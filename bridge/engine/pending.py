@@ -51,8 +51,18 @@ def next_instead(con: sa.Connection, db: Database, row: Any) -> int | None:
     return int(current.id)
 
 
-def queue(con: sa.Connection, db: Database, home: Any, order: int, payload: Any) -> int:
-    """A message of the bridge's own making, in its place among those of the conversation."""
+def queue(
+    con: sa.Connection,
+    db: Database,
+    home: Any,
+    order: int,
+    payload: Any,
+    *,
+    schedule: str | None = None,
+    announcement: str | None = None,
+) -> int:
+    """A message of the bridge's own making, in its place among those of the conversation.
+    `schedule` asks it; `announcement` is posted before its answer."""
     made: int = con.execute(
         message.insert()
         .values(
@@ -66,6 +76,8 @@ def queue(con: sa.Connection, db: Database, home: Any, order: int, payload: Any)
             stop_asked=False,
             state={},
             received_at=db.now,
+            schedule=schedule,
+            announcement=announcement,
         )
         .returning(message.c.id)
     ).scalar_one()
@@ -79,6 +91,14 @@ def queue(con: sa.Connection, db: Database, home: Any, order: int, payload: Any)
         )
     )
     return made
+
+
+def behind_all(con: sa.Connection, home: Any) -> int:
+    """The order of a message that comes after all that are open there."""
+    query = sa.select(sa.func.max(message.c.order)).where(
+        message.c.conversation == home.id, is_open
+    )
+    return int(con.scalar(query) or 0)
 
 
 def home_of(con: sa.Connection, conversation_id: str) -> Any:

@@ -20,11 +20,12 @@ async def say(
     report: Report,
     *,
     known: Mapping[str, PostRef] | None = None,
+    again: bool = False,
     record: Callable[[str, PostRef], Awaitable[None]] = _nothing,
 ) -> None:
     """Returns once it is on the platform, or was given up. `known` has its ref where it is there
-    already and is to be edited."""
-    delivery = Delivery(adapter, at, known=known or {}, record=record, report=report)
+    already and is to be edited; `again` where it may be there, as something else."""
+    delivery = Delivery(adapter, at, known=known or {}, record=record, report=report, again=again)
     try:
         delivery.show(key, message)
         await delivery.flush()

@@ -24,7 +24,7 @@ from bridge.engine.reading import Reading
 from bridge.engine.record import Record
 from bridge.engine.say import say
 from bridge.engine.statusline import StatusLines
-from bridge.engine.turn import Present, TurnRun, Waits
+from bridge.engine.turn import Ended, Present, TurnRun, Waits
 from bridge.people.deciders import Deciders
 from bridge.store.database import Database
 from bridge.store.errors import StoreTrouble
@@ -45,7 +45,8 @@ READY, STOP = "ready", "stop "
 
 class Workers:
     """Drains the inbox. `concurrency` turns are in progress at once; a turn that waits for a
-    decision, or only for its posts to be delivered, is none of them."""
+    decision, or only for its posts to be delivered, is none of them. `displaced`, in a
+    transaction, notes why the platform has no place for a scheduled message."""
 
     def __init__(
         self,
@@ -61,6 +62,7 @@ class Workers:
         present: Present,
         lines: StatusLines,
         report: Callable[[str, DeliveryError | None], None],
+        displaced: Callable[[sa.Connection, int, str], None],
         concurrency: int,
         patience: float,
     ) -> None:
@@ -77,6 +79,7 @@ class Workers:
         self._present = present
         self._lines = lines
         self._report = report
+        self._displaced = displaced
         self._free = concurrency
         self._patience = patience
         self._wake = asyncio.Event()
@@ -395,7 +398,8 @@ class Workers:
             run.stop()
         try:
             try:
-                end = await run.agent()
+                displaced = await self._announced(job, delivery)
+                end = Ended("failed") if displaced else await run.agent()
             except (LeaseLost, asyncio.CancelledError):
                 raise
             except Exception:
@@ -422,6 +426,20 @@ class Workers:
                 del self._runs[job.message]
             self._stops.discard(job.message)
             await delivery.close()
+
+    async def _announced(self, job: Job, delivery: Delivery) -> bool:
+        """Whether a scheduled message has no place any more: then the agent is not asked."""
+        key = f"{job.turn_id}.scheduled"
+        if not job.announcement or key in job.posts:
+            return False
+        delivery.show(key, MessageOut(job.announcement, tone="notice"))
+        await delivery.flush()
+        if (refused := delivery.refused.get(key)) is None:
+            return False
+        log.warning("scheduled message has no place", message=job.message, error=str(refused))
+        why = f"{refused} {refused.remedy}".strip()
+        await self._record.stored(self._displaced, job.message, why)
+        return True
 
     async def _wait(self, job: Job, seq: int) -> None:
         await self._record.stored(self._inbox.wait, job, seq)

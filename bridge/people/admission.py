@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from adapters.contract import Address, Sender
+from adapters.contract import Address, Identity, Sender
 from bridge.people import access, rules, strangers
 from bridge.people.access import Person
 from bridge.store.database import Database
@@ -37,3 +37,14 @@ def admit(
     if who.admitted == "rule" and not rules.matches(con, sender, at):
         return who, LEFT
     return who, ""
+
+
+def stands(con: sa.Connection, who: Person, account: Identity) -> bool:
+    """Whether somebody is let in while they write nothing. Of the rules only those for a whole
+    team or server can say so: who is in a channel or a group is known when they write."""
+    if access.refusal(who):
+        return False
+    if who.admitted != "rule":
+        return True
+    nowhere = Address(account.platform, account.tenant, "", direct=True)
+    return rules.matches(con, Sender(account, who.name), nowhere)

@@ -109,16 +109,19 @@ def _end(asked: Asked, word: str, role: Role) -> Reply:
     newest = mine.order_by(conversation.c.last_active.desc()).limit(MOST_SESSIONS)
     sessions = asked.con.scalars(newest).all()
     workspaces = roles.end(asked.con, whom, role)
+    ended = asked.timetable.end_all(asked.con, whom, forget=role == "removed")
     log.info("person let out", person=whom.id, role=role, by=asked.who.id)
     what = "blocked" if role == "blocked" else "removed"
     stays = (
         "" if role == "blocked" else " Their workspace stays, for an admin to look at or delete."
     )
+    schedules = f" {ended} of their schedules will not run any more." if ended else ""
     told = (
         f"{shown(whom.name)} is {what}. What ran for them is stopped, what waited for a decision "
-        f"is denied, and their answers count nowhere any more.{stays}"
+        f"is denied, and their answers count nowhere any more.{schedules}{stays}"
     )
-    return Reply("", stopped, taken_back, _tell(workspaces, sessions, asked.who, told))
+    call = _tell(workspaces, sessions, asked.who, told)
+    return Reply("", stopped, taken_back, call, schedules=bool(ended))
 
 
 def _stop_all(asked: Asked, whom: Person) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -51,7 +51,7 @@ def end(con: sa.Connection, whom: Person, role: Role) -> tuple[str, ...]:
     removed has no account either, and comes back as a stranger; their workspace stays.
 
     Gives the workspaces where their answers counted, which the agent service has to know. What
-    runs for them is for the caller to end.
+    runs for them, now or by a schedule, is for the caller to end.
     """
     named = list(con.scalars(sa.select(decider.c.workspace).where(decider.c.person == whom.id)))
     for table in (decider, guest, channel_member, link):

@@ -18,6 +18,8 @@ person = sa.Table(
     sa.Column("created_at", sa.Double, nullable=False),
     # host, claim, person or rule: what let them in
     sa.Column("admitted", sa.Text, nullable=False, server_default="person"),
+    # The IANA zone they chose, if any.
+    sa.Column("timezone", sa.Text),
 )
 
 identity = sa.Table(
@@ -191,6 +193,9 @@ message = sa.Table(
     sa.Column("state", sa.JSON, nullable=False),
     sa.Column("received_at", sa.Double, nullable=False),
     sa.Column("done_at", sa.Double),
+    # Which schedule asked, and what is posted before the answer.
+    sa.Column("schedule", sa.Text),
+    sa.Column("announcement", sa.Text),
 )
 OPEN = ("queued", "running", "waiting")
 _open = message.c.status.in_(OPEN)
@@ -205,6 +210,51 @@ sa.Index(
 
 _done = message.c.done_at.is_not(None)
 sa.Index("message_done", message.c.done_at, sqlite_where=_done, postgresql_where=_done)
+_scheduled = message.c.schedule.is_not(None)
+sa.Index(
+    "message_schedule",
+    message.c.schedule,
+    message.c.id,
+    sqlite_where=_scheduled,
+    postgresql_where=_scheduled,
+)
+
+# What is asked again and again at times of its own, as the account that made it, where it was made.
+schedule = sa.Table(
+    "schedule",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("person", sa.Text, sa.ForeignKey("person.id"), nullable=False),
+    # What its owner calls it.
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("platform", sa.Text, nullable=False),
+    sa.Column("tenant", sa.Text, nullable=False),
+    sa.Column("user", sa.Text, nullable=False),
+    sa.Column("conversation", sa.Text, sa.ForeignKey("conversation.id"), nullable=False),
+    sa.Column("expression", sa.Text, nullable=False),
+    sa.Column("zone", sa.Text, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    # proposed (shown, not confirmed), active, paused, over
+    sa.Column("state", sa.Text, nullable=False),
+    # Why it was paused, if its owner did not.
+    sa.Column("why", sa.Text, nullable=False, server_default=""),
+    sa.Column("made_at", sa.Double, nullable=False),
+    # When it is due; of an active one only.
+    sa.Column("next_at", sa.Double),
+    sa.Column("last_at", sa.Double),
+    # Why it last did not run, until it does.
+    sa.Column("skipped", sa.Text, nullable=False, server_default=""),
+    # The post that asks to confirm it.
+    sa.Column("card", sa.Text),
+    # What people are still to be told about it, and until when a node is at it.
+    sa.Column("word", sa.JSON(none_as_null=True)),
+    sa.Column("word_until", sa.Double, nullable=False, server_default="0"),
+    sa.UniqueConstraint("person", "number"),
+)
+_active = schedule.c.state == "active"
+sa.Index("schedule_next", schedule.c.next_at, sqlite_where=_active, postgresql_where=_active)
+_unsaid = schedule.c.word.is_not(None)
+sa.Index("schedule_word", schedule.c.word_until, sqlite_where=_unsaid, postgresql_where=_unsaid)
 
 # What a file that somebody sent is called in a workspace, so that no two are called the same and
 # one that is fetched again finds its own place.
@@ -288,4 +338,5 @@ lease = sa.Table(
 
 # Conditions with their values written out: with bound ones no partial index would be used.
 is_open = sa.text("message.status IN ('queued', 'running', 'waiting')")
+is_active = sa.text("schedule.state = 'active'")
 is_ready = sa.text("conversation.pending > 0 AND conversation.waiting_turn IS NULL")

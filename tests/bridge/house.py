@@ -38,10 +38,11 @@ class House:
     def __init__(
         self, home: Path, database: str = "", *, clock: Callable[[], float] = time.time
     ) -> None:
-        """`clock` is the agent service's."""
+        """`clock` is the agent service's; the bridge's schedules go by `wall`."""
         self.home = home
         self.database = database
         self.clock = clock
+        self.wall: Callable[[], float] = time.time
         self.platform = MemoryPlatform()
         upstream = home / "run" / "scripted.sock"
         self.agent = Proxy(home / "run" / "agent.sock", upstream)
@@ -75,7 +76,12 @@ class House:
         return BridgeSettings(_env_file=None, **values)
 
     def make(self, **values: object) -> Bridge:
-        return Bridge(self.settings(**values), given=[plugin(self.platform)], drain_seconds=0.05)
+        return Bridge(
+            self.settings(**values),
+            given=[plugin(self.platform)],
+            drain_seconds=0.05,
+            clock=self.wall,
+        )
 
     async def start(self, **values: object) -> Bridge:
         self.bridge = self.make(**values)

@@ -73,7 +73,7 @@ class Doorway(FilePlatform):
         at = Address("memory", "t", given["channel"], direct=True)
         keys = (given["key"],)
         if "command" in given:
-            inbound = CommandIn(keys, at, OWNER, given["command"])
+            inbound = CommandIn(keys, at, OWNER, given["command"], given.get("rest", ""))
         elif "action" in given:
             inbound = ActionIn(keys, at, OWNER, given["action"])
         else:
