@@ -41,7 +41,7 @@ from agent_service.policy.policies import Policies
 from agent_service.sandbox import memory
 from agent_service.sandbox.launch import LaunchImpossible
 from agent_service.sandbox.probe import SandboxImpossible
-from agent_service.settings import AgentSettings, listed, read_keys, read_or_make_keys
+from agent_service.settings import AgentSettings, listed, read_keys
 from agent_service.store.database import Database
 from agent_service.turns.driver import TurnDriver
 from agent_service.turns.ends import Ends
@@ -111,7 +111,7 @@ class AgentService:
             BRIDGE: read_keys(settings.bridge_keys_file),
             ADMIN: read_keys(settings.admin_keys_file),
         }
-        sealed_with = read_or_make_keys(settings.encryption_keys_file, "Encryption keys")
+        sealed_with = settings.encryption_keys()
         await self._database.open()
         self._make_run_folder()
         keyring = Keyring(

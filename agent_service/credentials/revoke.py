@@ -156,6 +156,7 @@ class Revoker:
         async def keys() -> str:
             count = await self._database.tx(store.forget_keys, scope.kind, scope.subject)
             await self._keyring.reload()
+            await self._database.forget_log()
             return f"{count} keys forgotten"
 
         async def sessions() -> str:
