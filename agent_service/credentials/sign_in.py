@@ -10,7 +10,7 @@ import contextlib
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,6 +20,7 @@ import structlog
 from agent_service.contract.credentials import SignInKind, SignInState, SignInView, TestResult
 from agent_service.contract.errors import BadRequest, Conflict, Forbidden, NotFound, Unavailable
 from agent_service.credentials import printed
+from agent_service.credentials.directory import secrets_of
 from agent_service.credentials.keyring import Keyring
 from agent_service.credentials.leftovers import Leftovers
 from agent_service.credentials.login import ClaudeLogin, LoginFailed, end
@@ -150,6 +151,16 @@ class SignIns:
         flow.task = asyncio.create_task(self._watch(flow))
         await self._note(flow, "sign_in.started")
         return view
+
+    async def sweep(self, people: Iterable[str]) -> int:
+        """At the start: sign out those of them for whom the CLI signed in just before the service
+        died, so that no credential stands for it. Gives how many; nobody waits for that."""
+        found = [p for p in people if self._keyring.sign_in_of(p) is None]
+        left = [p for p in found if await asyncio.to_thread(secrets_of, self._config_of(p))]
+        for person in left:
+            _log.warning("sign_in.left", person=person)
+            self._leftovers.clear_soon(person, "subscription")
+        return len(left)
 
     def view(self, sign_in: str) -> SignInView:
         """Raises `NotFound`."""

@@ -22,7 +22,7 @@ from agent_service.credentials.directory import secrets_of
 from agent_service.credentials.scope import Scope
 from agent_service.credentials.sign_in import SignIns
 from agent_service.egress.proxy import Network
-from agent_service.store import revocations
+from agent_service.store import revocations, schema
 from agent_service.testing import ScriptedMessages
 from tests.agent_service.claude_account import BAD, CONSOLE, EMAIL, SLOW, ClaudeAccount
 from tests.agent_service.credentials_house import Door, House
@@ -367,6 +367,30 @@ def slow_status(folder: Path) -> Path:
     )
     cli.chmod(0o755)
     return cli
+
+
+async def test_what_a_crash_left_signed_in_is_signed_out(
+    tmp_path: Path, account: ClaudeAccount
+) -> None:
+    """The service died between the CLI's success and its own row: the next start signs out what no
+    credential stands for, and nobody else."""
+    how = {"environment": account.environment()}
+    async with House(tmp_path, **how) as first:
+        lost, kept = await signed_in(first, "p1"), await signed_in(first, "p2")
+        await first.database.tx(
+            lambda db: db.execute(schema.credential.delete().where(schema.credential.c.id == lost))
+        )
+    assert len(account.tokens) == 2
+    async with House(tmp_path, **how) as again:
+        (tmp_path / "people" / "p3").mkdir()
+        assert await again.sign_ins.sweep(["p1", "p2", "p3"]) == 1
+        async with asyncio.timeout(60):
+            while secrets_of(again.config("p1")):
+                await asyncio.sleep(0.02)
+        assert len(account.tokens) == 1
+        assert again.keyring.sign_in_of("p2") == kept
+        assert secrets_of(again.config("p2"))
+        assert await again.sign_ins.sweep(["p1", "p2"]) == 0
 
 
 async def test_a_sign_out_spares_what_comes_after_it(house: House, account: ClaudeAccount) -> None:
