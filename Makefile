@@ -35,6 +35,8 @@ test: setup ## the tests, in under 8 minutes
 	@$(BIN)/python -m pytest -m "not full" -n 3 --dist loadfile
 
 test-full: setup ## the tests with the issues' full counts
+	@PATH=/usr/local/bin:/usr/bin:/bin command -v npm >/dev/null || \
+	  { echo "The full tests need npm, where a sandbox shows it. Run: apt-get install npm"; exit 1; }
 	@$(BIN)/python -m pytest -m full -n 2 --dist loadfile
 
 test-failed: setup ## once more what failed in the last run, one test at a time

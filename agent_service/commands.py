@@ -106,7 +106,13 @@ def _cli() -> Check:
     cli = settings().agent_claude_cli or bundled_cli()
     try:
         version = subprocess.run(
-            [cli, "--version"], capture_output=True, text=True, timeout=30, check=True
+            [cli, "--version"],
+            # The settings, keys among them, are none of its business.
+            env={n: os.environ[n] for n in ("PATH", "HOME") if n in os.environ},
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
         ).stdout.strip()
     except (OSError, subprocess.SubprocessError) as error:
         remedy = "Install the requirements again (`make setup`), or correct AGENT_CLAUDE_CLI."
@@ -164,9 +170,15 @@ def _credential(home: Path) -> Check:
 
 
 def _keys(home: Path) -> Check:
-    from agent_service.settings import SettingsInvalid, read_keys
+    from agent_service.settings import ENCRYPTION_KEYS, SettingsInvalid, read_keys
 
     found = settings(bascule_home=home)
+    sealing = found.encryption_keys_file
+    try:
+        if found.agent_encryption_keys is None and sealing.exists():
+            read_keys(sealing, ENCRYPTION_KEYS)
+    except SettingsInvalid as error:
+        return Check(ENCRYPTION_KEYS, "failed", str(error))
     if not found.bridge_keys_file.exists():
         return Check("Signing keys", "ok", "made by the first `bascule up`")
     try:

@@ -41,8 +41,9 @@ from agent_service.policy.policies import Policies
 from agent_service.sandbox import memory
 from agent_service.sandbox.launch import LaunchImpossible
 from agent_service.sandbox.probe import SandboxImpossible
-from agent_service.settings import AgentSettings, listed, read_keys, read_or_make_keys
+from agent_service.settings import AgentSettings, listed, read_keys
 from agent_service.store.database import Database
+from agent_service.turns.asking import Asking
 from agent_service.turns.driver import TurnDriver
 from agent_service.turns.ends import Ends
 from agent_service.turns.interruptions import Interruptions
@@ -111,7 +112,7 @@ class AgentService:
             BRIDGE: read_keys(settings.bridge_keys_file),
             ADMIN: read_keys(settings.admin_keys_file),
         }
-        sealed_with = read_or_make_keys(settings.encryption_keys_file, "Encryption keys")
+        sealed_with = settings.encryption_keys()
         await self._database.open()
         self._make_run_folder()
         keyring = Keyring(
@@ -155,15 +156,10 @@ class AgentService:
         interruptions = Interruptions(
             self._database, ends, decision_seconds=patience, clock=self._clock
         )
-        driver = TurnDriver(
-            self._database,
-            pool,
-            openings,
-            ends,
-            interruptions,
-            decision_seconds=patience,
-            clock=self._clock,
+        asking = Asking(
+            self._database, pool, policies, decision_seconds=patience, clock=self._clock
         )
+        driver = TurnDriver(self._database, pool, openings, ends, interruptions, asking)
         # Without a sandbox nothing keeps two people apart.
         alone = self._sessions is None and settings.agent_sandbox == "off"
         self._runner = TurnRunner(
@@ -269,6 +265,8 @@ class AgentService:
         """What was revoked stays so over a crash at any point: that is seen to before any turn."""
         self._revoker = Revoker(self._database, keyring, stops, stops, sign_ins)
         await self._revoker.resume()
+        people = self._settings.home / "people"
+        await sign_ins.sweep([p.name for p in people.iterdir()] if people.is_dir() else [])
         probe = ModelProbe(self._settings.agent_model or PROBE_MODEL)
         return CredentialHandlers(keyring, self._revoker, sign_ins, probe)
 

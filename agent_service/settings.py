@@ -20,6 +20,10 @@ from agent_service.contract.turns import Mode
 from agent_service.egress.allow import AllowList
 from agent_service.policy.effective import within
 
+SHORTEST_KEY = 32
+"""Characters of a signing key or an encryption key."""
+ENCRYPTION_KEYS = "Encryption keys"
+
 
 def listed(text: str) -> list[str]:
     """The parts of a list that is separated by commas."""
@@ -55,6 +59,12 @@ class AgentSettings(BaseSettings):
         default=None,
         description="Keys that stored credentials are encrypted with, one a line, oldest to "
         "newest. Default: secrets/encryption.keys in the home, made on the first start.",
+    )
+    agent_encryption_keys: SecretStr | None = Field(
+        default=None,
+        description="The same keys themselves, separated by commas, where they come from the "
+        "environment: random ones of 32 characters or more. No file is read or made then. Never "
+        "logged or shown.",
     )
     agent_upstream_url: str = Field(
         default="https://api.anthropic.com",
@@ -157,6 +167,20 @@ class AgentSettings(BaseSettings):
             raise ValueError("has spaces, line breaks or characters that no key has")
         return value
 
+    @field_validator("agent_encryption_keys", mode="after")
+    @classmethod
+    def _keys(cls, value: SecretStr | None) -> SecretStr | None:
+        # Empty is refused too: with a key of another file, nothing that is stored could be read.
+        keys = [] if value is None else listed(value.get_secret_value())
+        if value is not None and (not keys or min(map(len, keys)) < SHORTEST_KEY):
+            raise ValueError(
+                f"needs random keys of {SHORTEST_KEY} characters or more, separated by commas; or "
+                "leave it out"
+            )
+        if any(not "!" <= c <= "~" for key in keys for c in key):
+            raise ValueError("has spaces, line breaks or characters that no key has")
+        return value
+
     @field_validator("bascule_home", mode="before")
     @classmethod
     def _some_place(cls, value: Any) -> Any:
@@ -178,6 +202,15 @@ class AgentSettings(BaseSettings):
             raise ValueError(f"AGENT_MODE is above AGENT_MODE_CEILING ({self.agent_mode_ceiling})")
         return self
 
+    @model_validator(mode="after")
+    def _one_place_for_keys(self) -> Self:
+        if self.agent_encryption_keys is not None and self.agent_encryption_keys_file is not None:
+            raise ValueError(
+                "AGENT_ENCRYPTION_KEYS and AGENT_ENCRYPTION_KEYS_FILE are both set: keep one, with "
+                "the keys of both, oldest to newest."
+            )
+        return self
+
     @property
     def home(self) -> Path:
         return self.bascule_home.absolute()
@@ -197,6 +230,13 @@ class AgentSettings(BaseSettings):
     @property
     def encryption_keys_file(self) -> Path:
         return self.agent_encryption_keys_file or self.home / "secrets" / "encryption.keys"
+
+    def encryption_keys(self) -> list[str]:
+        """Oldest to newest. From the environment; else from their file, which is made with one
+        new key where there is none. Raises `SettingsInvalid`."""
+        if self.agent_encryption_keys is not None:
+            return listed(self.agent_encryption_keys.get_secret_value())
+        return read_or_make_keys(self.encryption_keys_file, ENCRYPTION_KEYS)
 
     @property
     def state_dir(self) -> Path:
@@ -255,6 +295,6 @@ def read_keys(path: Path, title: str = "Signing keys") -> list[str]:
         raise SettingsInvalid(f"{title}: {path} is not a text file of keys.") from None
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise SettingsInvalid(f"{title}: {path} can be read by other users. Run: chmod 600 {path}")
-    if not keys or min(map(len, keys)) < 32:
-        raise SettingsInvalid(f"{title}: {path} needs keys of 32 characters or more.")
+    if not keys or min(map(len, keys)) < SHORTEST_KEY:
+        raise SettingsInvalid(f"{title}: {path} needs keys of {SHORTEST_KEY} characters or more.")
     return keys

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 
-from benchmarks import inbox, latency, report, revocation, stream
+from benchmarks import inbox, latency, report, revocation, stream, waiting
 from benchmarks.report import Figure, Ratio
 from bridge import log
 
@@ -28,6 +28,7 @@ async def _measure(warm: int, new: int) -> list[Ratio | Figure]:
         *await latency.measure(warm, new),
         *await stream.measure(5),
         *await revocation.measure(5),
+        *await waiting.measure(200),
         *await inbox.measure(5),
     ]
 

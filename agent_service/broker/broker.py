@@ -55,15 +55,18 @@ class Broker:
         prices: PriceTable,
         answered: Callable[[Answered], None],
         spent: Callable[[str], Awaitable[float]],
+        unmetered: Callable[[str], None] = lambda _credential: None,
     ) -> None:
         """`choose` gives what a person's request uses, or raises `NoCredential`. It is asked for
         each request, so that what was revoked is not used again. `spent` gives the US dollars that
-        a conversation used before; it is asked at the first session of one that has a cap."""
+        a conversation used before; it is asked at the first session of one that has a cap.
+        `unmetered` hears of a credential whose answers do not say what they used."""
         self._choose = choose
         self._rules = rules
         self._prices = prices
         self._answered = answered
         self._spent = spent
+        self.unmetered = unmetered
         self._spends: dict[str, Spend] = {}
         self._gates: set[Gate] = set()
         self._bodies = ThreadPoolExecutor(1, "broker-bodies")

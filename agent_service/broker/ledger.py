@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 from typing import Any
 
+import sqlalchemy as sa
 import structlog
 
 from agent_service.broker.broker import Answered
-from agent_service.store import usage
+from agent_service.store import audit, usage
 from agent_service.store.database import Database, StoreFull
 
 _log = structlog.get_logger(__name__)
@@ -25,6 +26,8 @@ class Ledger:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._rows: list[dict[str, Any]] = []
+        self._unmetered: dict[str, bool] = {}
+        """Credentials whose answers do not say what they used, and whether that is written."""
         self._changed = asyncio.Event()
         self._stopping = asyncio.Event()
         self._writer = asyncio.create_task(self._write())
@@ -46,6 +49,13 @@ class Ledger:
             del self._rows[0]
         self._changed.set()
 
+    def unmetered(self, credential: str) -> None:
+        """An answer did not say what it used. Audited once a credential and start."""
+        if credential not in self._unmetered:
+            _log.warning("usage.missing", credential=credential, counted_as="what was asked for")
+            self._unmetered[credential] = False
+            self._changed.set()
+
     async def _write(self) -> None:
         while not self._stopping.is_set():
             await self._changed.wait()
@@ -64,7 +74,9 @@ class Ledger:
 
     async def _flush(self) -> None:
         rows = list(self._rows)
-        await self._database.tx(usage.add, rows)
+        missing = [credential for credential, told in self._unmetered.items() if not told]
+        await self._database.tx(_add, rows, missing)
+        self._unmetered.update(dict.fromkeys(missing, True))
         # Some of them may have been let go meanwhile.
         written = set(map(id, rows))
         self._rows = [row for row in self._rows if id(row) not in written]
@@ -83,3 +95,9 @@ class Ledger:
             await self._flush()
         except Exception:  # noqa: BLE001 - the database has to be closed all the same
             _log.exception("usage.lost", answers=len(self._rows))
+
+
+def _add(db: sa.Connection, rows: list[dict[str, Any]], missing: list[str]) -> None:
+    usage.add(db, rows)
+    for credential in missing:
+        audit.append(db, "usage.missing", "agent_service", credential)

@@ -24,6 +24,8 @@ class Tokens:
     cache_write: int = 0
     cache_read: int = 0
     output: int = 0
+    cache_write_hour: int = 0
+    """Those of `cache_write` that are kept for an hour, which costs more."""
 
     def __add__(self, other: Tokens) -> Tokens:
         return Tokens(
@@ -31,15 +33,39 @@ class Tokens:
             self.cache_write + other.cache_write,
             self.cache_read + other.cache_read,
             self.output + other.output,
+            self.cache_write_hour + other.cache_write_hour,
         )
 
 
+NOTHING = Tokens()
 _FIELDS = {
     "input": "input_tokens",
     "cache_write": "cache_creation_input_tokens",
     "cache_read": "cache_read_input_tokens",
     "output": "output_tokens",
 }
+
+
+_HOUR = "ephemeral_1h_input_tokens"
+
+
+def tokens_of(usage: Any, before: Tokens = NOTHING) -> Tokens:
+    """What the API's `usage` says; what it leaves out is as before. Numbers only grow."""
+    if not isinstance(usage, dict):
+        return before
+    found = {
+        name: max(_number(usage.get(field)), getattr(before, name))
+        for name, field in _FIELDS.items()
+    }
+    kinds = usage.get("cache_creation")
+    hour = _number(kinds.get(_HOUR)) if isinstance(kinds, dict) else 0
+    hour = min(max(hour, before.cache_write_hour), found["cache_write"])
+    return Tokens(**found, cache_write_hour=hour)
+
+
+def _number(value: Any) -> int:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return value if whole and value >= 0 else 0
 
 
 class Meter:
@@ -83,9 +109,13 @@ class Meter:
         if not self._streams and not self._lost:
             self._read(bytes(self._rest))
         if cut and self._said:
-            said = -(-self._said // BYTES_A_TOKEN)
-            self.tokens = replace(self.tokens, output=max(self.tokens.output, said))
+            self.tokens = replace(self.tokens, output=max(self.tokens.output, self.said))
         self._rest.clear()
+
+    @property
+    def said(self) -> int:
+        """Tokens of a stream's words, by their length."""
+        return -(-self._said // BYTES_A_TOKEN)
 
     def _read(self, text: bytes) -> None:
         if not any(word in text for word in _WORTH):
@@ -107,14 +137,4 @@ class Meter:
         for holder in (message, data):
             if isinstance(holder, dict):
                 self.model = str(holder.get("model") or self.model)
-                self._count(holder.get("usage"))
-
-    def _count(self, usage: Any) -> None:
-        if not isinstance(usage, dict):
-            return
-        found = {}
-        for name, field in _FIELDS.items():
-            value = usage.get(field)
-            if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-                found[name] = max(value, getattr(self.tokens, name))
-        self.tokens = replace(self.tokens, **found)
+                self.tokens = tokens_of(holder.get("usage"), self.tokens)

@@ -28,19 +28,25 @@ class Price:
     output: float
     cache_write: float | None = None
     cache_read: float | None = None
+    cache_write_hour: float | None = None
+    """Of what is kept for an hour, instead of five minutes."""
 
     def of(self, tokens: Tokens) -> float:
         """US dollars for these tokens."""
-        write = self.input * 1.25 if self.cache_write is None else self.cache_write
+        write = self.input * FIVE_MINUTES if self.cache_write is None else self.cache_write
+        hour = self.input * HOUR if self.cache_write_hour is None else self.cache_write_hour
         read = self.input * 0.1 if self.cache_read is None else self.cache_read
         return (
             tokens.input * self.input
             + tokens.output * self.output
-            + tokens.cache_write * write
+            + (tokens.cache_write - tokens.cache_write_hour) * write
+            + tokens.cache_write_hour * hour
             + tokens.cache_read * read
         ) / 1e6
 
 
+FIVE_MINUTES, HOUR = 1.25, 2.0
+"""What it costs to write to a cache, as shares of the input's price."""
 UNKNOWN = Price(15, 75)
 """For a model that no table knows: dear on purpose, so that a cap holds for it too."""
 _TABLE = TypeAdapter(dict[str, Price])
@@ -79,8 +85,12 @@ class PriceTable:
             cache_read_tokens=tokens.cache_read,
             output_tokens=tokens.output,
         )
+        # The library knows writes for five minutes only: 1.25 times the input's price, not twice.
+        more = Usage(input_tokens=tokens.cache_write_hour)
         try:
-            return float(calc_price(usage, model, provider_id="anthropic").total_price)
+            dollars = float(calc_price(usage, model, provider_id="anthropic").total_price)
+            extra = float(calc_price(more, model, provider_id="anthropic").total_price)
+            return dollars + (HOUR - FIVE_MINUTES) * extra
         except (LookupError, ValueError):
             if model not in self._told:
                 self._told.add(model)

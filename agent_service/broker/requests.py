@@ -12,7 +12,7 @@ from aiohttp import web
 from yarl import URL
 
 from agent_service.broker.gate import TOO_MANY, error_body
-from agent_service.broker.meter import BYTES_A_TOKEN, Meter, Tokens
+from agent_service.broker.meter import BYTES_A_TOKEN, NOTHING, Meter, Tokens
 from agent_service.broker.rules import Checked, Refused
 from agent_service.broker.tokens import SessionToken
 from agent_service.credentials.keyring import Key, NoCredential
@@ -66,6 +66,8 @@ class Asked:
     streams: bool
     counts: bool
     """Whether its answer costs anything."""
+    most: int
+    """Tokens that its answer may have."""
 
 
 class Handler:
@@ -131,7 +133,10 @@ class Handler:
             return self._refused(403, "permission_error", f"{REVOKED} {error} {error.remedy}")
         token.credential = key.credential
         streams = checked.streams and counts
-        asked = Asked(token, token.turn, token.person, key, body, checked.model, streams, counts)
+        asked = Asked(
+            token, token.turn, token.person, key, body, checked.model, streams, counts,
+            checked.max_tokens,
+        )  # fmt: skip
         try:
             return await self._passed_on(request, asked)
         except (aiohttp.ClientConnectionError, TimeoutError) as error:
@@ -167,7 +172,7 @@ class Handler:
         query = request.rel_url.raw_query_string
         target = asked.key.url.rstrip("/") + request.path + (f"?{query}" if query else "")
         meter: Meter | None = None
-        whole = counted = False
+        whole = counted = refused = False
         received = 0
         try:
             async with self._broker.client().request(
@@ -181,7 +186,7 @@ class Handler:
                 for name, value in answer.headers.items():
                     if name.lower() not in _HOP_BY_HOP | _NOT_BACK:
                         response.headers.add(name, value)
-                whole = answer.status != 200  # an error costs nothing
+                whole = refused = answer.status != 200  # an error costs nothing
                 meter = Meter(streams=asked.streams and not whole)
                 await response.prepare(request)
                 async for chunk in answer.content.iter_any():
@@ -191,7 +196,7 @@ class Handler:
                     if ends and asked.counts and not counted:
                         # Before the session has it: how its turn ends must be told with this.
                         whole = counted = True
-                        self._count(asked, meter, whole=True)
+                        self._count(asked, meter, whole=True, refused=refused)
                     if self._token.void:
                         response.force_close()
                         return response
@@ -204,18 +209,23 @@ class Handler:
             raise
         finally:
             if asked.counts and not counted:
-                self._count(asked, meter, whole=whole)
+                self._count(asked, meter, whole=whole, refused=refused)
 
-    def _count(self, asked: Asked, meter: Meter | None, *, whole: bool) -> None:
-        """Account for an answer; for one that was cut off, what is known of it at least."""
-        tokens, model = Tokens(), ""
+    def _count(self, asked: Asked, meter: Meter | None, *, whole: bool, refused: bool) -> None:
+        """Account for an answer; for one that was cut off, what is known of it at least, and for
+        one that says nothing of what it used, what it may have used."""
+        tokens, model = NOTHING, ""
         if meter is not None:
             meter.close(cut=not whole)
             tokens, model = meter.tokens, meter.model
-        if tokens == Tokens() and not whole:
+        if tokens == NOTHING and not whole:
             # Whoever hangs up early was read all the same.
             tokens = Tokens(input=len(asked.body) // BYTES_A_TOKEN)
-        if tokens != Tokens():
+        elif tokens == NOTHING and meter is not None and not refused:
+            said = meter.said if asked.streams else asked.most
+            tokens = Tokens(input=len(asked.body) // BYTES_A_TOKEN, output=said)
+            self._broker.unmetered(asked.key.credential)
+        if tokens != NOTHING:
             self._broker.account(asked, model or asked.model, tokens)
 
 

@@ -9,7 +9,7 @@ import structlog
 from claude_agent_sdk import Message, ResultMessage, StreamEvent
 
 from agent_service.broker.broker import Answered
-from agent_service.broker.meter import Tokens
+from agent_service.broker.meter import NOTHING, tokens_of
 from agent_service.broker.prices import PriceTable
 from agent_service.broker.tokens import SessionToken
 from agent_service.claude import trouble
@@ -59,14 +59,14 @@ class OwnAccount:
 
     def cost(self, message: ResultMessage, model: str) -> float:
         """US dollars that the prompt would have cost with a key."""
-        return self._prices.cost(model, _tokens(message))
+        return self._prices.cost(model, tokens_of(message.usage))
 
     def account(self, message: Message, model: str) -> None:
         """Count what a prompt has used, by the CLI's own word."""
         if not isinstance(message, ResultMessage):
             return
-        tokens = _tokens(message)
-        if tokens == Tokens():
+        tokens = tokens_of(message.usage)
+        if tokens == NOTHING:
             return  # the provider gave no answer
         token = self._token
         self._answered(
@@ -88,14 +88,3 @@ class OwnAccount:
                 await self._doubt(self._sign_in.credential, ended.message)
             except StoreError:
                 _log.exception("sign_in.doubt_not_stored", credential=self._sign_in.credential)
-
-
-def _tokens(message: ResultMessage) -> Tokens:
-    usage = message.usage or {}
-    names = (
-        "input_tokens",
-        "cache_creation_input_tokens",
-        "cache_read_input_tokens",
-        "output_tokens",
-    )
-    return Tokens(*(int(usage.get(name) or 0) for name in names))

@@ -34,6 +34,7 @@ def make_broker(settings: AgentSettings, keyring: Keyring, ledger: Ledger) -> Br
         _prices(settings),
         ledger.add,
         ledger.spent,
+        ledger.unmetered,
     )
 
 

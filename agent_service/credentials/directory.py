@@ -36,9 +36,6 @@ _SECRET = ("accessToken", "refreshToken", "primaryApiKey")
 def clean(config: Path) -> None:
     """Take out what an agent may have put there to steer the CLI. Other sessions of the person may
     be at work there meanwhile. Blocks for as long as it takes. Raises OSError."""
-    for name in STEERING:
-        if not _blank(config / name):
-            _remove(config / name)
     for name in _STEERING_TOO:
         _remove(config / name)
     own = config / OWN
@@ -70,9 +67,19 @@ def ready(config: Path) -> None:
     clean(config)
     for name in SHARED:
         make_folder(config / name)
-    for name in STEERING:
-        with contextlib.suppress(FileExistsError):  # one that `clean` has left
-            os.close(os.open(config / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    blank(config)
+
+
+def blank(config: Path) -> tuple[Path, ...]:
+    """The places of `STEERING`, with nothing in them: a box puts an empty file on each, which no
+    agent can write or replace. Blocks. Raises OSError."""
+    places = tuple(config / name for name in STEERING)
+    for place in places:
+        if not _blank(place):
+            _remove(place)
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    return places
 
 
 def make_folder(place: Path) -> None:

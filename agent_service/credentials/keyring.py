@@ -101,6 +101,7 @@ class Keyring:
             await self._database.tx(
                 audit.append, "credentials.rotated", "agent_service", "", {"count": count}
             )
+            await self._database.forget_log()
             await self.reload()
         return count
 

@@ -56,6 +56,7 @@ class Revoker:
         self._session_seconds = session_seconds
         self._after = after
         self._signing_out: set[asyncio.Task[None]] = set()
+        self._ending: set[asyncio.Task[int]] = set()
 
     async def revoke(self, scope: Scope, by: str) -> RevocationView:
         """Revoke; returns once everything but the sign-outs is done or has failed.
@@ -66,14 +67,19 @@ class Revoker:
         """
         # In memory first: that waits for no disk.
         self._keyring.bar(scope)
+        self._sign_ins.bar(scope)
         voided = self._tokens.void(scope)
+        # Those on a sign-in of their own have no token of ours that is void now.
+        ending = asyncio.create_task(self._end_sessions(scope))
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
         try:
             revocation = await self._database.tx(self._begin, scope, by)
         except NotFound:
             self._keyring.unbar(scope)
             raise
         except Exception as error:
-            await self._without_row(scope)
+            await self._without_row(scope, ending)
             remedy = "and revoke it again before the service is started anew."
             if isinstance(error, StoreFull):
                 raise StoreFull(
@@ -92,7 +98,7 @@ class Revoker:
             _log.exception("revocation.not_read", revocation=revocation)
         self._after("row")
         _log.warning("revocation.asked", scope=scope.kind, subject=scope.subject, by=by)
-        await self._carry_out(revocation, scope, voided)
+        await self._carry_out(revocation, scope, voided, ending)
         return await self._database.tx(revocations.view, revocation)
 
     @staticmethod
@@ -103,9 +109,9 @@ class Revoker:
         audit.append(db, "revocation.asked", by, made, told)
         return made
 
-    async def _without_row(self, scope: Scope) -> None:
+    async def _without_row(self, scope: Scope, ending: asyncio.Task[int]) -> None:
         try:
-            await self._end_sessions(scope)
+            await ending
         except Exception:  # noqa: BLE001 - the caller hears of the disk, an operator of this
             _log.exception("revocation.step_failed", scope=scope.kind)
 
@@ -141,14 +147,21 @@ class Revoker:
 
     async def close(self) -> None:
         """Break off sign-outs; they are taken up again at the next start."""
-        for task in self._signing_out:
+        tasks = [*self._signing_out, *self._ending]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._signing_out, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     # ---- the steps ----
 
-    async def _carry_out(self, revocation: str, scope: Scope, voided: int = 0) -> None:
-        """`voided`: tokens that were made so before."""
+    async def _carry_out(
+        self,
+        revocation: str,
+        scope: Scope,
+        voided: int = 0,
+        ending: asyncio.Task[int] | None = None,
+    ) -> None:
+        """`voided`: tokens that were made so before; `ending`: what ends sessions already."""
 
         async def tokens() -> str:
             return f"{voided + self._tokens.void(scope)} tokens void"
@@ -156,10 +169,13 @@ class Revoker:
         async def keys() -> str:
             count = await self._database.tx(store.forget_keys, scope.kind, scope.subject)
             await self._keyring.reload()
+            await self._database.forget_log()
             return f"{count} keys forgotten"
 
         async def sessions() -> str:
-            return f"{await self._end_sessions(scope)} sessions ended"
+            count = await ending if ending is not None else 0
+            # And what began before the row was there to be seen.
+            return f"{count + await self._end_sessions(scope)} sessions ended"
 
         await self._step(revocation, "tokens", tokens)
         await self._step(revocation, "keys", keys)
@@ -174,9 +190,12 @@ class Revoker:
             ended.set()
 
     async def _end_sessions(self, scope: Scope) -> int:
-        await self._sign_ins.cancel_covered(scope)
         async with asyncio.timeout(self._session_seconds):
-            return await self._sessions.stop(scope)
+            # Side by side: what is written down of a sign-in may wait for the disk.
+            _, count = await asyncio.gather(
+                self._sign_ins.cancel_covered(scope), self._sessions.stop(scope)
+            )
+        return count
 
     async def _sign_out(self, revocation: str, scope: Scope, ended: asyncio.Event) -> None:
         """`ended` is set once no session can write what is deleted here back again."""
@@ -194,13 +213,7 @@ class Revoker:
 
     async def _one(self, credential: store.StoredCredential, ended: asyncio.Event) -> str:
         kind: SignInKind = "console" if credential.kind == "console" else "subscription"
-        try:
-            said = await self._sign_ins.log_out(credential.person, kind)
-        finally:
-            await ended.wait()
-            # Not the one that the person may have begun anew meanwhile.
-            if self._keyring.sign_in_of(credential.person) is None:
-                await self._sign_ins.delete(credential.person)
+        said = await self._sign_ins.log_out(credential.person, kind, ended)
         await self._database.tx(store.logged_out, credential.id)
         return said
 

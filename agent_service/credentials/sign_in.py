@@ -10,7 +10,7 @@ import contextlib
 import re
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,7 +20,9 @@ import structlog
 from agent_service.contract.credentials import SignInKind, SignInState, SignInView, TestResult
 from agent_service.contract.errors import BadRequest, Conflict, Forbidden, NotFound, Unavailable
 from agent_service.credentials import printed
+from agent_service.credentials.directory import secrets_of
 from agent_service.credentials.keyring import Keyring
+from agent_service.credentials.leftovers import Leftovers
 from agent_service.credentials.login import ClaudeLogin, LoginFailed, end
 from agent_service.credentials.scope import Scope
 from agent_service.store import audit
@@ -47,6 +49,8 @@ class _Flow:
     view: SignInView
     actor: str
     process: asyncio.subprocess.Process
+    since: int
+    """How many revocations there had been when it began: of later ones it must not complete."""
     said: list[str] = field(default_factory=list)
     code: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
@@ -75,7 +79,10 @@ class SignIns:
         self._person_seconds = person_seconds
         self._check_seconds = check_seconds
         self._flows: dict[str, _Flow] = {}
-        self._starting: dict[str, asyncio.Lock] = {}
+        self._directory: dict[str, asyncio.Lock] = {}
+        """One a person: who holds it begins a sign-in in their directory, or signs out there."""
+        self._revoked: list[Scope] = []
+        self._leftovers = Leftovers(keyring, login, config_of)
 
     def of(self, person: str) -> OwnSignIn | None:
         """What this person's own turns run on, if they may: ask anew for every turn.
@@ -89,7 +96,7 @@ class SignIns:
         return OwnSignIn(credential, person, self._config_of(person))
 
     async def start(self, person: str, kind: SignInKind, actor: str) -> SignInView:
-        """Begin one; it replaces an unfinished one of the person.
+        """Begin one; it replaces an unfinished one of the person, and waits for their sign-out.
 
         Raises `Forbidden` where it is off or the person is revoked, `Unavailable` where the CLI
         does not give a page.
@@ -99,15 +106,27 @@ class SignIns:
                 "Signing in with an account of one's own is turned off here.",
                 remedy="An operator can turn it on: AGENT_PERSONAL_SIGN_IN.",
             )
+        self._check(person)
+        async with self._alone(person):
+            return await self._start(person, kind, actor)
+
+    def _check(self, person: str) -> None:
         if not self._keyring.may_sign_in(person):
             raise Forbidden(
                 "This person's access was revoked.", remedy="An admin can lift the revocation."
             )
-        async with self._starting.setdefault(person, asyncio.Lock()):
-            return await self._start(person, kind, actor)
+
+    @contextlib.asynccontextmanager
+    async def _alone(self, person: str) -> AsyncIterator[None]:
+        """Nobody else is at work in the person's directory, nor is a sign-in of theirs."""
+        async with self._directory.setdefault(person, asyncio.Lock()):
+            await self._end_where(lambda view: view.person == person)
+            await self._leftovers.wait(person)
+            yield
 
     async def _start(self, person: str, kind: SignInKind, actor: str) -> SignInView:
-        await self._end_where(lambda view: view.person == person)
+        self._check(person)  # it may have waited
+        since = len(self._revoked)
         self._forget_old()
         try:
             process = await self._login.begin(self._config_of(person), kind)
@@ -115,6 +134,8 @@ class SignIns:
             raise Unavailable(str(error), remedy=error.remedy) from None
         try:
             url = await printed.page(process)
+            if self._revoked_since(person, since):
+                raise Conflict("It was revoked while it began.", remedy=_AGAIN)
         except BaseException:
             await asyncio.shield(end(process))
             raise
@@ -126,10 +147,20 @@ class SignIns:
             url=url,
             expires_at=time.time() + self._person_seconds,
         )
-        flow = self._flows[view.id] = _Flow(view, actor, process)
+        flow = self._flows[view.id] = _Flow(view, actor, process, since)
         flow.task = asyncio.create_task(self._watch(flow))
         await self._note(flow, "sign_in.started")
         return view
+
+    async def sweep(self, people: Iterable[str]) -> int:
+        """At the start: sign out those of them for whom the CLI signed in just before the service
+        died, so that no credential stands for it. Gives how many; nobody waits for that."""
+        found = [p for p in people if self._keyring.sign_in_of(p) is None]
+        left = [p for p in found if await asyncio.to_thread(secrets_of, self._config_of(p))]
+        for person in left:
+            _log.warning("sign_in.left", person=person)
+            self._leftovers.clear_soon(person, "subscription")
+        return len(left)
 
     def view(self, sign_in: str) -> SignInView:
         """Raises `NotFound`."""
@@ -173,6 +204,14 @@ class SignIns:
         await self._end_where(lambda view: view.id == sign_in)
         return flow.view
 
+    def bar(self, scope: Scope) -> None:
+        """What a revocation covers does not complete any more, where it began before. In memory,
+        at once: the row of the revocation comes after this."""
+        self._revoked.append(scope)
+
+    def _revoked_since(self, person: str, since: int) -> bool:
+        return any(s.covers(credential="", person=person) for s in self._revoked[since:])
+
     async def cancel_covered(self, scope: Scope) -> int:
         """End the unfinished ones of whom a revocation covers; gives how many."""
         return await self._end_where(lambda v: scope.covers(credential="", person=v.person))
@@ -180,6 +219,7 @@ class SignIns:
     async def close(self) -> None:
         """End all of them. Afterwards no process is left."""
         await self._end_where(lambda _view: True)
+        await self._leftovers.close()
 
     async def test(self, credential: str, actor: str) -> TestResult:
         """A real turn with a person's sign-in. Raises `NotFound`, `Conflict` or `Unavailable`."""
@@ -193,13 +233,20 @@ class SignIns:
         await self._keyring.tested(credential, result, actor)
         return result
 
-    async def log_out(self, person: str, kind: SignInKind) -> str:
-        """Sign a person out; gives a line about how it went. Raises `LoginFailed`."""
-        return await self._login.logout(self._config_of(person), kind)
+    async def log_out(self, person: str, kind: SignInKind, ended: asyncio.Event) -> str:
+        """Sign a person out; gives a line about how it went. Raises `LoginFailed`.
 
-    async def delete(self, person: str) -> None:
-        """Delete what lies here of a sign-in that is signed out already."""
-        await asyncio.to_thread(self._login.delete, self._config_of(person))
+        A sign-in of theirs that is under way is ended, and another one begins only after this.
+        `ended` is set once no session can write what is deleted here back again.
+        """
+        async with self._alone(person):
+            if self._keyring.sign_in_of(person) is not None:
+                return "A newer sign-in took its place."
+            try:
+                return await self._login.logout(self._config_of(person), kind)
+            finally:
+                await ended.wait()
+                await asyncio.to_thread(self._login.delete, self._config_of(person))
 
     # ---- one sign-in ----
 
@@ -224,6 +271,10 @@ class SignIns:
                 read.cancel()
             await asyncio.gather(*reads, return_exceptions=True)
             await end(flow.process)
+        # Ended while the CLI was at it, or after: it may have signed in all the same.
+        refused = (flow.process.returncode or 0) > 0
+        if flow.code.is_set() and not refused and flow.view.state != "signed_in":
+            self._leftovers.clear_soon(flow.view.person, flow.view.kind)
         with contextlib.suppress(StoreError):
             await self._note(flow, "sign_in.ended")
 
@@ -262,8 +313,10 @@ class SignIns:
         kind = status.kind
 
         def put(db: sa.Connection) -> bool:
-            # Revoked while this was under way: the row of that is older than this transaction.
-            if not store.may_add(db, view.person):
+            # Revoked while this was under way: that was noted here before its row was stored, so
+            # either this comes first and the row covers it, or it is seen.
+            held = self._revoked_since(view.person, flow.since)
+            if held or not store.may_add(db, view.person):
                 return False
             store.add_sign_in(db, credential, view.person, kind, label)
             audit.append(
@@ -271,11 +324,21 @@ class SignIns:
             )
             return True
 
-        if not await self._database.tx(put):
-            await self._login.logout(config, kind)
-            self._set(flow, "cancelled", "This person's access was revoked.")
+        async def keep() -> bool:
+            added = await self._database.tx(put)
+            await self._keyring.reload()
+            return added
+
+        keeping = asyncio.create_task(keep())
+        try:
+            added = await asyncio.shield(keeping)
+        except asyncio.CancelledError:
+            # What is stored cannot be taken back: it is complete, whoever ended it meanwhile.
+            added = await keeping
+        if not added or self._keyring.sign_in_of(view.person) != credential:
+            await self._leftovers.clear(view.person, kind)
+            self._set(flow, "cancelled", "It was revoked before it was complete.")
             return
-        await self._keyring.reload()
         flow.view = replace(view, state="signed_in", credential=credential, message=label)
 
     def _set(self, flow: _Flow, state: SignInState, message: str, remedy: str = "") -> None:

@@ -21,6 +21,7 @@ from agent_service.http.routes import Route
 from agent_service.http.turns import TurnHandlers
 from agent_service.http.usage import UsageHandlers
 from agent_service.http.workspaces import WorkspaceHandlers
+from agent_service.policy.forged import Forged
 from agent_service.policy.policies import Policies
 from agent_service.store.audit import AuditLog
 from agent_service.store.database import Database
@@ -74,10 +75,11 @@ def make_app(
 ) -> web.Application:
     """The application; whoever serves it has opened the database and started the runner."""
     meta, workspaces = MetaHandlers(database, ready), runner.workspaces
+    forged = Forged(database)
     routes = [
         *meta.routes(),
-        *TurnHandlers(runner, policies).routes(),
-        *PolicyHandlers(policies, runner).routes(),
+        *TurnHandlers(runner, policies, forged).routes(),
+        *PolicyHandlers(policies, runner, forged).routes(),
         *ConversationHandlers(runner).routes(),
         *WorkspaceHandlers(workspaces, runner, database, hosts).routes(),
         *EgressHandlers(hosts, runner, database).routes(),

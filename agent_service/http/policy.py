@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from aiohttp import web
 from pydantic import TypeAdapter
 
-from agent_service.contract.errors import Forbidden
+from agent_service.contract.errors import Forbidden, NotFound
 from agent_service.contract.policy import (
     ChangeRule,
     PolicyScope,
@@ -20,6 +20,7 @@ from agent_service.contract.policy import (
 )
 from agent_service.http.guard import CALL, checked_id, identifier, parsed, reply
 from agent_service.http.routes import ADMIN, BRIDGE, Handler, Route
+from agent_service.policy.forged import Forged
 from agent_service.policy.policies import Policies
 from agent_service.turns.runner import TurnRunner
 
@@ -61,9 +62,10 @@ _PLACES = (
 class PolicyHandlers:
     """Routes that end in `policy`, `policy/mode` and `policy/rules`, and those of deciders."""
 
-    def __init__(self, policies: Policies, runner: TurnRunner) -> None:
+    def __init__(self, policies: Policies, runner: TurnRunner, forged: Forged) -> None:
         self._policies = policies
         self._runner = runner
+        self._forged = forged
 
     def routes(self) -> list[Route]:
         made = []
@@ -138,10 +140,15 @@ class PolicyHandlers:
         return reply(await asyncio.shield(done), _VIEW)
 
     async def refused(self, request: web.Request) -> web.StreamResponse:
-        """The bridge refused a click before it came here."""
+        """The bridge refused a click before it came here. Also of a decision that is none: the
+        answer says so then."""
         turn_id = identifier(request, "turn_id")
         decision_id = identifier(request, "decision_id")
         body = parsed(request, _REFUSAL)
-        await self._runner.decision(turn_id, decision_id)
+        try:
+            await self._runner.decision(turn_id, decision_id)
+        except NotFound:
+            await self._forged.note(decision_id, body.who[:200])
+            raise
         await self._policies.refused(decision_id, body.who[:200], body.why)
         return web.json_response({})

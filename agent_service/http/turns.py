@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from agent_service.contract import events
 from agent_service.contract.decisions import DecisionAnswer, DecisionView
-from agent_service.contract.errors import BadRequest
+from agent_service.contract.errors import BadRequest, NotFound
 from agent_service.contract.turns import (
     MODEL_LIMIT,
     MOST_FILES,
@@ -25,6 +25,7 @@ from agent_service.contract.turns import (
 )
 from agent_service.http.guard import checked_id, dumps, identifier, number, parsed, reply
 from agent_service.http.routes import BRIDGE, Route
+from agent_service.policy.forged import Forged
 from agent_service.policy.policies import Policies
 from agent_service.turns.runner import TurnRunner
 from agent_service.workspaces import beneath
@@ -103,9 +104,10 @@ async def _until_gone(
 class TurnHandlers:
     """Routes under /v1/turns and /v1/feed."""
 
-    def __init__(self, runner: TurnRunner, policies: Policies) -> None:
+    def __init__(self, runner: TurnRunner, policies: Policies, forged: Forged) -> None:
         self._runner = runner
         self._policies = policies
+        self._forged = forged
 
     def routes(self) -> list[Route]:
         one, bridge = "/v1/turns/{turn_id}", frozenset({BRIDGE})
@@ -179,4 +181,8 @@ class TurnHandlers:
         given = parsed(request, _ANSWER)
         checked_id(given.decided_by, "decided_by")
         answered = self._runner.decide(turn_id, decision_id, given)
-        return reply(await asyncio.shield(answered), _DECISION)
+        try:
+            return reply(await asyncio.shield(answered), _DECISION)
+        except NotFound:
+            await self._forged.note(decision_id, given.decided_by)
+            raise

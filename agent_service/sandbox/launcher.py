@@ -141,6 +141,7 @@ class Launcher:
             gid=os.getegid(),
             limits=house.limits,
             inside=await asyncio.to_thread(self._shared, workspace, workspace.config),
+            blank=await asyncio.to_thread(directory.blank, workspace.config),
             readable=tuple(house.exits.network.readable),
             group=None if group is None else group.procs,
         )

@@ -14,9 +14,10 @@ from agent_service.sandbox.calls import NoFilter, filter_program
 
 PROGRAMS = {"bwrap": "bubblewrap", "socat": "socat", "setpriv": "util-linux", "bash": "bash"}
 SECONDS = 20
-_APPARMOR = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
-_CLONE = Path("/proc/sys/kernel/unprivileged_userns_clone")
-_MOST = Path("/proc/sys/user/max_user_namespaces")
+KERNEL = Path("/proc/sys")
+_APPARMOR = "kernel/apparmor_restrict_unprivileged_userns"
+_CLONE = "kernel/unprivileged_userns_clone"
+_MOST = "user/max_user_namespaces"
 
 
 class SandboxImpossible(Exception):
@@ -27,8 +28,10 @@ class SandboxImpossible(Exception):
         self.remedy = remedy
 
 
-def probe() -> None:
-    """Start a small box. Raises `SandboxImpossible`. Takes some 20 ms; blocks meanwhile."""
+def probe(kernel: Path = KERNEL) -> None:
+    """Start a small box. Raises `SandboxImpossible`. Takes some 20 ms; blocks meanwhile.
+
+    `kernel` is where the kernel's settings are read, for the remedy."""
     missing = [package for program, package in PROGRAMS.items() if shutil.which(program) is None]
     if missing:
         raise SandboxImpossible(
@@ -41,7 +44,8 @@ def probe() -> None:
         raise SandboxImpossible(
             str(error), remedy="Use a machine with an x86_64 or aarch64 processor."
         ) from None
-    command = ["bwrap", "--seccomp", "0", "--unshare-all", "--unshare-user", "--disable-userns"]
+    bwrap = shutil.which("bwrap") or "bwrap"
+    command = [bwrap, "--seccomp", "0", "--unshare-all", "--unshare-user", "--disable-userns"]
     command += [
         "--die-with-parent",
         "--cap-drop",
@@ -58,28 +62,33 @@ def probe() -> None:
         done = subprocess.run(
             [*command, "--", "true"],
             input=program,
+            env={},  # whoever asks may hold keys
             capture_output=True,
             timeout=SECONDS,
             check=False,
         )
     except (OSError, subprocess.SubprocessError) as error:
-        raise SandboxImpossible(f"bubblewrap does not run: {error}.", remedy=_remedy("")) from None
+        raise SandboxImpossible(
+            f"bubblewrap does not run: {error}.", remedy=_remedy("", kernel)
+        ) from None
     if done.returncode != 0:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or [
             f"exit code {done.returncode}"
         ]
-        raise SandboxImpossible(f"bubblewrap does not work: {said[0]}.", remedy=_remedy(said[0]))
+        raise SandboxImpossible(
+            f"bubblewrap does not work: {said[0]}.", remedy=_remedy(said[0], kernel)
+        )
 
 
-def _remedy(said: str) -> str:
-    if _value(_APPARMOR) == "1":
+def _remedy(said: str, kernel: Path) -> str:
+    if _value(kernel / _APPARMOR) == "1":
         return (
             "This system lets no ordinary user make namespaces (AppArmor). Allow it for bwrap by "
             "an AppArmor profile, or: sysctl kernel.apparmor_restrict_unprivileged_userns=0"
         )
-    if _value(_CLONE) == "0":
+    if _value(kernel / _CLONE) == "0":
         return "sysctl kernel.unprivileged_userns_clone=1"
-    if _value(_MOST) == "0":
+    if _value(kernel / _MOST) == "0":
         return "sysctl user.max_user_namespaces=10000"
     if "disable-userns" in said or "Unknown option" in said:
         return "bubblewrap 0.8 or newer is needed (Debian 12 has it)."

@@ -109,7 +109,6 @@ def revoke(db: sa.Connection, scope: RevocationScope, subject: str) -> int:
 
 def forget_keys(db: sa.Connection, scope: RevocationScope, subject: str) -> int:
     """Erase the keys of what a revocation covers; gives how many."""
-    db.exec_driver_sql("PRAGMA secure_delete = ON")
     mine = _covered(scope, subject) & (_C.source == "stored") & _C.sealed.is_not(None)
     return db.execute(
         schema.credential.update().where(mine).values(sealed=None, forgotten_at=time.time())

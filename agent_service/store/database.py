@@ -44,6 +44,7 @@ class StoreUnusable(StoreError):
     pass
 
 
+BUSY_MS = 10_000
 RESTORE = "Restore a backup of it, or move it away to begin with an empty one."
 _FULL = ("database or disk is full", "disk i/o error", "no space left")
 
@@ -66,7 +67,12 @@ def engine_for(path: Path) -> sa.Engine:
         # The driver's own transactions would start a write too late to queue for the lock.
         connection.isolation_level = None
         cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=10000"):
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=NORMAL",
+            f"busy_timeout={BUSY_MS}",
+            "secure_delete=ON",  # what a sealed key is replaced by takes its bytes
+        ):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
@@ -175,6 +181,23 @@ class Database:
             # After a failed write the connection's own state is not worth trusting.
             self._disconnect()
             raise
+
+    async def forget_log(self) -> None:
+        """Bring the write-ahead log into the file and empty it: what was overwritten before is in
+        neither then. Where somebody reads meanwhile, a later commit or `close` does it."""
+        await self._in_thread(self._forget_log)
+
+    def _forget_log(self) -> None:
+        if self._connection is None:
+            return
+        raw = self._connection.connection.cursor()
+        try:
+            # Nobody waits for a reader here.
+            raw.execute("PRAGMA busy_timeout=0")
+            raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            raw.execute(f"PRAGMA busy_timeout={BUSY_MS}")
+        finally:
+            raw.close()
 
     def _disconnect(self) -> None:
         if self._connection is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Literal
 from weakref import WeakValueDictionary
@@ -15,18 +15,19 @@ import structlog
 
 from agent_service.contract.decisions import DecisionAnswer, DecisionState, DecisionView
 from agent_service.contract.errors import AlreadyDecided, Forbidden, NotFound, Unavailable
-from agent_service.contract.events import DecisionResolved, Notice
+from agent_service.contract.events import DecisionResolved
 from agent_service.contract.turns import ConversationView, TurnRequest, TurnView
 from agent_service.egress.hosts import Hosts
 from agent_service.policy.policies import Change
 from agent_service.store import conversations, decisions, turns, workspaces
-from agent_service.store.database import Database, StoreError, StoreFull
+from agent_service.store.database import Database
 from agent_service.store.decisions import StoredDecision
 from agent_service.store.turns import StoredTurn
 from agent_service.turns.answering import Answering
-from agent_service.turns.driver import Begun, Control, TurnDriver
+from agent_service.turns.driver import Begun, TurnDriver
 from agent_service.turns.ends import REVOKED, Ends
 from agent_service.turns.interruptions import Interruptions
+from agent_service.turns.lanes import Lanes
 from agent_service.turns.log import TurnLog
 from agent_service.turns.openings import Openings
 from agent_service.turns.pool import SessionPool
@@ -34,8 +35,6 @@ from agent_service.turns.port import Ended, SessionFailed
 from agent_service.turns.readers import Readers
 
 _log = structlog.get_logger(__name__)
-
-BEHIND = Notice("This starts when the question before it in this conversation is answered.")
 
 
 class TurnRunner:
@@ -70,12 +69,7 @@ class TurnRunner:
         self._one_workspace = one_workspace
         self._clock = clock
         self._housekeeping_seconds = housekeeping_seconds
-        self._queues: dict[str, list[str]] = {}
-        self._waiting: dict[str, str] = {}
-        self._workers: dict[str, asyncio.Task[None]] = {}
-        self._running: dict[str, Control] = {}
-        self._beginning: set[str] = set()
-        self._begun: dict[str, Begun] = {}
+        self._lanes = Lanes(driver, ends, self.readers, again_seconds=housekeeping_seconds)
         self._settling: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._housekeeping: asyncio.Task[None] | None = None
         self._stopping = False
@@ -92,10 +86,10 @@ class TurnRunner:
                 state = await self._interruptions.settle(log)
                 self.readers.forget(turn.id)
             if state == "waiting":
-                self._waiting[turn.conversation] = turn.id
+                self._lanes.waiting[turn.conversation] = turn.id
             elif state == "queued":
                 first = turn.decision is not None
-                self._enqueue(turn.conversation, turn.id, first=first)
+                self._lanes.enqueue(turn.conversation, turn.id, first=first)
         self._housekeeping = asyncio.create_task(self._housekeep())
 
     async def _housekeep(self) -> None:
@@ -136,10 +130,7 @@ class TurnRunner:
         self._stopping = True
         if self._housekeeping is not None:
             self._housekeeping.cancel()
-        workers = list(self._workers.values())
-        for worker in workers:
-            worker.cancel()
-        await asyncio.gather(*workers, return_exceptions=True)
+        await self._lanes.stop()
         await self._pool.close_all()
 
     # ---- what callers ask for ----
@@ -157,8 +148,7 @@ class TurnRunner:
         conversation = request.conversation
         # Where nothing is before it, it begins in the same transaction: that is a commit less
         # between a message and its answer.
-        at_once = self._is_free(conversation)
-        self._beginning.update({conversation} if at_once else ())
+        at_once = self._lanes.reserve(conversation)
 
         def store(db: sa.Connection) -> tuple[bool, TurnView, Begun | None]:
             self._admit(db, request.workspace)
@@ -177,22 +167,14 @@ class TurnRunner:
             new, view, begun = await self._database.tx(store)
         finally:
             if at_once:
-                self._beginning.discard(conversation)
+                self._lanes.give_back(conversation)
         if new:
             _log.info("turn.queued", turn_id=turn_id, conversation=conversation)
             self.readers.begin(turn_id)
-            self._enqueue(conversation, turn_id, first=begun is not None, begun=begun)
-            if conversation in self._waiting:
-                await self._tell_queued([turn_id])
+            self._lanes.enqueue(conversation, turn_id, first=begun is not None, begun=begun)
+            if conversation in self._lanes.waiting:
+                await self._lanes.tell_queued([turn_id])
         return view
-
-    def _is_free(self, conversation: str) -> bool:
-        return not (
-            conversation in self._workers
-            or conversation in self._waiting
-            or conversation in self._beginning
-            or self._queues.get(conversation)
-        )
 
     def _admit(self, db: sa.Connection, workspace: str) -> None:
         if self._one_workspace and conversations.workspaces(db) - {workspace}:
@@ -211,8 +193,7 @@ class TurnRunner:
         where a turn of it is queued, running or waiting."""
         for conversation in await self._database.tx(workspaces.at_rest, workspace):
             # A session that is being warmed, or a turn that is finished but not yet put away.
-            if (worker := self._workers.get(conversation)) is not None:
-                await asyncio.wait({worker})
+            await self._lanes.wait(conversation)
             await self._pool.discard(conversation)
 
     async def view(self, turn_id: str) -> TurnView:
@@ -250,12 +231,10 @@ class TurnRunner:
             conversations.ensure(db, conversation, workspace)
 
         await self._database.tx(ensure)
-        busy = conversation in self._workers or conversation in self._waiting
+        busy = self._lanes.busy(conversation) or conversation in self._lanes.waiting
         if busy or conversation in self._pool or self._stopping:
             return
-        task = asyncio.create_task(self._warm(conversation, person, own))
-        self._workers[conversation] = task
-        task.add_done_callback(lambda _: self._worker_done(conversation))
+        self._lanes.occupy(conversation, self._warm(conversation, person, own))
 
     async def _warm(self, conversation: str, person: str, own: bool) -> None:
         try:
@@ -269,14 +248,14 @@ class TurnRunner:
         """Close the conversation's idle session; its transcript stays. A turn that waits for a
         decision ends, and its call is denied. Raises `NotFound`."""
         await self._database.tx(conversations.find, conversation)
-        if (waiting := self._waiting.get(conversation)) is not None:
+        if (waiting := self._lanes.waiting.get(conversation)) is not None:
             async with self._alone(waiting):
                 turn = await self._database.tx(turns.view, waiting)
                 if turn.state == "waiting":
                     decision = await self._database.tx(decisions.find, turn.decision or "")
                     ended = Ended("interrupted", "stopped", "The conversation was closed.")
                     await self._end_waiting(decision, "cancelled", ended)
-        if conversation not in self._workers:
+        if not self._lanes.busy(conversation):
             await self._pool.discard(conversation)
 
     async def break_off(self, conversations: set[str]) -> int:
@@ -284,7 +263,7 @@ class TurnRunner:
         gives how many. Their processes are gone then."""
         running = {
             control.conversation: control
-            for control in self._running.values()
+            for control in self._lanes.running.values()
             if control.conversation in conversations
         }
         for control in running.values():
@@ -299,7 +278,7 @@ class TurnRunner:
         while True:
             async with self._alone(turn_id):
                 turn = await self._database.tx(turns.view, turn_id)
-                control = self._running.get(turn_id)
+                control = self._lanes.running.get(turn_id)
                 if control is None:
                     await self._end_at_rest(turn, ended, by)
                     break
@@ -314,13 +293,10 @@ class TurnRunner:
 
     async def _end_at_rest(self, turn: TurnView, ended: Ended, by: str) -> None:
         """End a turn that nobody works on."""
-        queue = self._queues.get(turn.conversation, [])
         if turn.state == "waiting" and turn.decision:
             decision = await self._database.tx(decisions.find, turn.decision)
             await self._end_waiting(decision, "cancelled", ended, by)
-        elif turn.turn_id in queue:
-            queue.remove(turn.turn_id)
-            self._begun.pop(turn.turn_id, None)
+        elif self._lanes.take_out(turn.conversation, turn.turn_id):
             await self._ends.finish(await self.readers.log(turn.turn_id), ended)
             self.readers.forget(turn.turn_id)
             self.readers.wake_feed()
@@ -343,8 +319,8 @@ class TurnRunner:
                 self._forget(turn_id, log)
                 raise
             if goes_on:
-                self._waiting.pop(turn.conversation, None)
-                self._enqueue(turn.conversation, turn_id, first=True)
+                self._lanes.waiting.pop(turn.conversation, None)
+                self._lanes.enqueue(turn.conversation, turn_id, first=True)
             else:
                 self._forget(turn_id, log)
         self.readers.wake_feed()
@@ -367,13 +343,11 @@ class TurnRunner:
         await asyncio.gather(
             *(
                 self._driver.govern(control)
-                for control in list(self._running.values())
+                for control in list(self._lanes.running.values())
                 if control.request is not None
                 and change.concerns(control.request.workspace, control.conversation)
             )
         )
-
-    # ---- work ----
 
     async def _end_waiting(
         self, decision: StoredDecision, state: DecisionState, ended: Ended, by: str = ""
@@ -392,66 +366,10 @@ class TurnRunner:
             await self._ends.finish(log, ended)
         finally:
             self._forget(decision.turn_id, log)
-        self._waiting.pop(decision.conversation, None)
+        self._lanes.waiting.pop(decision.conversation, None)
         self.readers.wake_feed()
-        self._kick(decision.conversation)
+        self._lanes.kick(decision.conversation)
 
     def _forget(self, turn_id: str, log: TurnLog) -> None:
-        if turn_id not in self._running:
+        if turn_id not in self._lanes.running:
             self.readers.close(turn_id, log)
-
-    def _enqueue(
-        self, conversation: str, turn_id: str, *, first: bool = False, begun: Begun | None = None
-    ) -> None:
-        if begun is not None:
-            self._begun[turn_id] = begun
-        queue = self._queues.setdefault(conversation, [])
-        queue.insert(0 if first else len(queue), turn_id)
-        self._kick(conversation)
-
-    def _kick(self, conversation: str) -> None:
-        ready = self._queues.get(conversation) and conversation not in self._waiting
-        if ready and conversation not in self._workers and not self._stopping:
-            task = asyncio.create_task(self._work(conversation))
-            self._workers[conversation] = task
-            task.add_done_callback(lambda _: self._worker_done(conversation))
-
-    def _worker_done(self, conversation: str) -> None:
-        self._workers.pop(conversation, None)
-        self._kick(conversation)
-
-    async def _work(self, conversation: str) -> None:
-        queue = self._queues[conversation]
-        while queue and conversation not in self._waiting:
-            turn_id = queue.pop(0)
-            control = self._running[turn_id] = Control(conversation)
-            try:
-                log = await self._log_of(turn_id)
-                with structlog.contextvars.bound_contextvars(request_id=turn_id):
-                    begun = self._begun.pop(turn_id, None)
-                    if await self._driver.run(log, conversation, control, begun) == "waiting":
-                        self._waiting[conversation] = turn_id
-                        await self._tell_queued(queue)
-            finally:
-                del self._running[turn_id]
-                if turn_id not in self._ends.unrecorded:
-                    self.readers.forget(turn_id)
-                control.done.set()
-                self.readers.wake_feed()
-        if not queue:
-            self._queues.pop(conversation, None)
-
-    async def _log_of(self, turn_id: str) -> TurnLog:
-        """The turn's log, however long the disk takes to be readable again."""
-        while True:
-            try:
-                return await self.readers.log(turn_id)
-            except (StoreError, sa.exc.SQLAlchemyError):
-                _log.exception("turn.not_begun", turn_id=turn_id)
-                await asyncio.sleep(self._housekeeping_seconds)
-
-    async def _tell_queued(self, queue: Sequence[str]) -> None:
-        """Readers of turns behind a decision learn why nothing happens."""
-        for turn_id in list(queue):
-            with contextlib.suppress(StoreFull):
-                await (await self.readers.log(turn_id)).commit(lambda _: None, BEHIND)

@@ -77,7 +77,7 @@ async def _demo(home: Path, output: IO[bytes], ask: str | None, kept: str) -> in
     lock = HomeLock(home)
     if not lock.take():
         raise HomeUnusable(f"Another demo runs on {home}: end it first, or choose another --home.")
-    inherited = {n: v for n, v in os.environ.items() if not n.startswith(_NOT_OURS)}
+    inherited = _inherited()
     try:
         async with _model(home, output, inherited) as url:
             problem = await _problem_with_the_sandbox(inherited)
@@ -128,7 +128,7 @@ async def _talk(
     if ask is not None:
         arguments += ["--ask", ask]
     # Supervised, so that it is not left in the terminal when this process is killed.
-    environment = {**os.environ, "BASCULE_SUPERVISED": str(os.getpid())}
+    environment = {**_inherited(), "BASCULE_SUPERVISED": str(os.getpid())}
     chat = await asyncio.create_subprocess_exec(*PYTHON, CHAT, *arguments, env=environment)
     chatting = asyncio.create_task(chat.wait())
     failing = asyncio.create_task(supervisor.wait())
@@ -145,6 +145,11 @@ async def _talk(
             await chatting
         failing.cancel()
         asked_to_stop.cancel()
+
+
+def _inherited() -> dict[str, str]:
+    """The environment without what is meant for a deployment, its keys among it."""
+    return {n: v for n, v in os.environ.items() if not n.startswith(_NOT_OURS)}
 
 
 async def _problem_with_the_sandbox(environment: dict[str, str]) -> str:

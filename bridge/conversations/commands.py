@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from adapters.contract import CommandIn
-from bridge.conversations import earlier, files, governing, places, share, sharing
+from bridge.conversations import earlier, files, governing, named, places, share, sharing
 from bridge.conversations.asked import Asked, Command, Commands, Reply
 from bridge.people import access, admission, deciders
 from bridge.people import commands as people
@@ -169,9 +169,7 @@ def _governing(command: Callable[[governing.Here], str | governing.Call]) -> Com
             return Reply(refused)
         home = asked.claimed()
         workspace = sharing.workspace_of(asked.con, home) or asked.who.workspace
-        here = governing.Here(
-            asked.con, asked.db, asked.who, workspace, home.agent_conversation, asked.words
-        )
+        here = governing.Here(asked.con, asked.who, workspace, home.agent_conversation, asked.words)
         told = command(here)
         return Reply("", call=told) if isinstance(told, governing.Call) else Reply(told)
 
@@ -204,7 +202,7 @@ COMMANDS: Commands = {
     "model": (_model, "which model answers here"),
     "rules": (_governing(governing.rules), "what is allowed, asked or denied by a rule"),
     "two-people": (_governing(governing.two_people), "what two different people have to allow"),
-    "deciders": (_governing(governing.people), "whose answers count in this workspace"),
+    **named.COMMANDS,
     **earlier.COMMANDS,
     **files.COMMANDS,
     **schedules.COMMANDS,

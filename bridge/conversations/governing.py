@@ -1,4 +1,4 @@
-"""Commands about what the agent may do unasked: its mode, rules, and whose answers count."""
+"""Commands about what the agent may do unasked: its mode and its rules."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from typing import Any, Literal, Protocol, TypeAlias
 import sqlalchemy as sa
 
 from agent_service.contract import MODE_WORDS, MODES, Behavior, PolicyView, errors
-from bridge.people import access, deciders
+from bridge.conversations.listed import Rule, by_short_id, chosen, code
+from bridge.people import deciders
 from bridge.people.access import Person
-from bridge.store.database import Database
-from bridge.store.schema import decider, person
 
 NOT_A_DECIDER = "Only those who may decide in this workspace can change that."
 BEHAVIORS: tuple[Behavior, ...] = ("allow", "ask", "deny")
@@ -49,7 +48,6 @@ class Here:
     """Where a command was given: the paths of the conversation and its workspace."""
 
     con: sa.Connection
-    db: Database
     who: Person
     workspace: str
     conversation: str
@@ -117,7 +115,7 @@ def _set_mode(
 
 
 def rules(here: Here) -> str | Call:
-    """`rules`, `rules allow Bash(npm test *)`, `rules here deny …`, `rules remove 2`."""
+    """`rules`, `rules allow Bash(npm test *)`, `rules here deny …`, `rules remove 3f2a`."""
     words = here.words
     scope = "conversation" if words[:1] == ["here"] else "workspace"
     verb, *rest = (words[1:] or [""]) if scope == "conversation" else (words or ["list"])
@@ -126,41 +124,46 @@ def rules(here: Here) -> str | Call:
         return Call(_list_rules(here))
     if not here.may:
         return NOT_A_DECIDER
-    if verb == "remove" and pattern.isdecimal():
-        return Call(_remove_rule(here, int(pattern[:6])))
+    if verb == "remove" and pattern:
+        return Call(_remove_rule(here, pattern))
     if verb in BEHAVIORS and pattern:
         return Call(_add_rule(here, scope, verb, pattern))
     return (
         "Write `rules`, `rules allow Bash(npm test *)`, `rules ask …`, `rules deny …` or "
-        "`rules remove 2`; `rules here …` is for this conversation alone."
+        "`rules remove 3f2a`; `rules here …` is for this conversation alone."
     )
 
 
 def two_people(here: Here) -> str | Call:
-    """`two-people`, `two-people add Bash(git push *)`, `two-people remove 2`."""
+    """`two-people`, `two-people add Bash(git push *)`, `two-people remove 3f2a`."""
     verb, *rest = here.words or ["list"]
     pattern = " ".join(rest)
     if verb == "list" and not pattern:
         return Call(_list_two_people())
     if here.who.role not in ("operator", "admin"):
         return "Only an admin says which calls need two people."
-    if verb == "remove" and pattern.isdecimal():
-        return Call(_remove_two_people(here, int(pattern[:6])))
+    if verb == "remove" and pattern:
+        return Call(_remove_two_people(here, pattern))
     if verb == "add" and pattern:
         return Call(_add_two_people(here, pattern))
     return (
-        "Write `two-people`, `two-people add Bash(git push *)` or `two-people remove 2`. It holds "
-        "in every workspace."
+        "Write `two-people`, `two-people add Bash(git push *)` or `two-people remove 3f2a`. It "
+        "holds in every workspace."
     )
 
 
-async def _pairs(agent: Agent) -> list[str]:
-    return [r.pattern for r in (await agent.policy("/v1")).rules if r.behavior == "two_people"]
+async def _pairs(agent: Agent) -> list[Rule]:
+    return [
+        Rule("/v1", "deployment", rule.behavior, rule.pattern)
+        for rule in (await agent.policy("/v1")).rules
+        if rule.behavior == "two_people"
+    ]
 
 
 def _list_two_people() -> Callable[[Agent, TellDeciders], Awaitable[str]]:
     async def make(agent: Agent, _tell: TellDeciders) -> str:
-        lines = [f"{number}. {_code(one)}" for number, one in enumerate(await _pairs(agent), 1)]
+        mine = by_short_id(await _pairs(agent))
+        lines = [f"- `{short}`: {code(rule.pattern)}" for short, rule in mine.items()]
         return "Calls that two different people have to allow:\n\n" + ("\n".join(lines) or "None.")
 
     return make
@@ -169,41 +172,42 @@ def _list_two_people() -> Callable[[Agent, TellDeciders], Awaitable[str]]:
 def _add_two_people(here: Here, pattern: str) -> Callable[[Agent, TellDeciders], Awaitable[str]]:
     async def make(agent: Agent, _tell: TellDeciders) -> str:
         await agent.change_rule("PUT", "/v1", "two_people", pattern, here.who.id)
-        return f"From now on two different people have to allow {_code(pattern)}, everywhere."
+        return f"From now on two different people have to allow {code(pattern)}, everywhere."
 
     return make
 
 
-def _remove_two_people(here: Here, number: int) -> Callable[[Agent, TellDeciders], Awaitable[str]]:
+def _remove_two_people(here: Here, word: str) -> Callable[[Agent, TellDeciders], Awaitable[str]]:
     async def make(agent: Agent, _tell: TellDeciders) -> str:
-        mine = await _pairs(agent)
-        if not 1 <= number <= len(mine):
-            return f"There is no {number}; `two-people` lists them."
-        pattern = mine[number - 1]
-        await agent.change_rule("DELETE", "/v1", "two_people", pattern, here.who.id)
-        return f"Taken back: {_code(pattern)}. One person is enough again."
+        rule = chosen(await _pairs(agent), word, "two-people")
+        if isinstance(rule, str):
+            return rule
+        await agent.change_rule("DELETE", rule.place, "two_people", rule.pattern, here.who.id)
+        return f"Taken back: {code(rule.pattern)}. One person is enough again."
 
     return make
 
 
-async def _all_rules(agent: Agent, here: Here) -> list[tuple[str, str, str]]:
-    """(scope, behavior, pattern) of what can be taken back here, in a stable order."""
-    found: list[tuple[str, str, str]] = []
+async def _all_rules(agent: Agent, here: Here) -> list[Rule]:
+    """What can be taken back here."""
+    found: list[Rule] = []
     for scope in ("workspace", "conversation"):
-        view = await agent.policy(here.place(scope))
-        found += [(scope, rule.behavior, rule.pattern) for rule in view.rules]
+        place = here.place(scope)
+        view = await agent.policy(place)
+        found += [Rule(place, scope, rule.behavior, rule.pattern) for rule in view.rules]
     return found
 
 
 def _list_rules(here: Here) -> Callable[[Agent, TellDeciders], Awaitable[str]]:
     async def make(agent: Agent, _tell: TellDeciders) -> str:
-        mine = await _all_rules(agent, here)
+        mine = by_short_id(await _all_rules(agent, here))
         lines = [
-            f"{number}. {behavior} {_code(pattern)} ({'here' if scope != 'workspace' else scope})"
-            for number, (scope, behavior, pattern) in enumerate(mine, 1)
+            f"- `{short}`: {rule.behavior} {code(rule.pattern)} "
+            f"({'here' if rule.scope == 'conversation' else rule.scope})"
+            for short, rule in mine.items()
         ]
         theirs = [
-            f"- {rule.behavior.replace('_', ' ')} {_code(rule.pattern)}"
+            f"- {rule.behavior.replace('_', ' ')} {code(rule.pattern)}"
             for rule in (await agent.policy("/v1")).rules
         ]
         said = ["Rules of this workspace and conversation:", "\n".join(lines) or "None."]
@@ -220,65 +224,20 @@ def _add_rule(
     async def make(agent: Agent, _tell: TellDeciders) -> str:
         await agent.change_rule("PUT", here.place(scope), behavior, pattern, here.who.id)
         where = "this workspace" if scope == "workspace" else "this conversation"
-        return f"From now on in {where}: {behavior} {_code(pattern)}."
+        return f"From now on in {where}: {behavior} {code(pattern)}."
 
     return make
 
 
-def _remove_rule(here: Here, number: int) -> Callable[[Agent, TellDeciders], Awaitable[str]]:
+def _remove_rule(here: Here, word: str) -> Callable[[Agent, TellDeciders], Awaitable[str]]:
     async def make(agent: Agent, _tell: TellDeciders) -> str:
-        mine = await _all_rules(agent, here)
-        if not 1 <= number <= len(mine):
-            return f"There is no rule {number}; `rules` lists them."
-        scope, behavior, pattern = mine[number - 1]
-        await agent.change_rule("DELETE", here.place(scope), behavior, pattern, here.who.id)
+        rule = chosen(await _all_rules(agent, here), word, "rules")
+        if isinstance(rule, str):
+            return rule
+        await agent.change_rule("DELETE", rule.place, rule.behavior, rule.pattern, here.who.id)
         return (
-            f"Taken back: {behavior} {_code(pattern)}. It holds no more, also where work goes on."
+            f"Taken back: {rule.behavior} {code(rule.pattern)}. It holds no more, also where work "
+            "goes on."
         )
 
     return make
-
-
-def people(here: Here) -> str | Call:
-    """`deciders`, `deciders add p_…`, `deciders remove p_…`."""
-    if not here.words:
-        lines = []
-        for number, one in enumerate(deciders.of(here.con, here.workspace)):
-            owner = " (the owner)" if number == 0 else ""
-            lines.append(f"- {_plain(access.name_of(here.con, one))}, `{one}`{owner}")
-        return "Whose answers count in this workspace:\n\n" + "\n".join(lines)
-    if here.who.workspace != here.workspace and here.who.role not in ("operator", "admin"):
-        return "Only the owner of this workspace, or an admin, names those who may decide."
-    verb, *rest = here.words
-    if verb not in ("add", "remove") or len(rest) != 1:
-        return "Write `deciders`, `deciders add ID` or `deciders remove ID`; `whoami` tells an id."
-    row = here.con.execute(sa.select(person).where(person.c.id == rest[0].strip("`"))).first()
-    if row is None or row.role == "blocked":
-        return "There is no such person here. `whoami` tells people their id."
-    if row.workspace == here.workspace:
-        return "The owner of the workspace always decides there."
-    if verb == "add":
-        fresh = here.db.insert(decider).values(
-            workspace=here.workspace, person=row.id, added_by=here.who.id, added_at=here.db.now
-        )
-        here.con.execute(fresh.on_conflict_do_nothing())
-    else:
-        gone = decider.delete().where(
-            decider.c.workspace == here.workspace, decider.c.person == row.id
-        )
-        here.con.execute(gone)
-
-    async def make(_agent: Agent, tell: TellDeciders) -> str:
-        await tell(here.workspace, here.who.id)
-        counts = "count" if verb == "add" else "do not count any more"
-        return f"The answers of {_plain(row.name)} {counts} in this workspace."
-
-    return Call(make)
-
-
-def _code(text: str) -> str:
-    return f"`{text.replace('`', 'ˋ')}`"
-
-
-def _plain(text: str) -> str:
-    return text[:80].replace("`", "'").replace("@", "@\u200b").replace("\n", " ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -32,6 +33,7 @@ NOT_YOUR_TURN = "Only those who take part in this conversation can have it do so
 NOTHING_CHOSEN = "Nothing was chosen or written: press the button again and fill in one of the two."
 ONE_MORE = "Noted. One more person has to allow it."
 NOT_WAITING = "This was decided already; write it as a message instead."
+_ID = re.compile(r"[A-Za-z0-9][\w-]{0,63}", re.ASCII)
 Tell = Callable[[str], Awaitable[None]]
 STATES = {"allow": "allowed", "deny": "denied", "answer": "answered"}
 
@@ -76,8 +78,9 @@ class Deciding:
         decision_id, _, verb = rest.partition(":")
         refused, asked, person = await self._db.tx(self._asked, action, decision_id, durable=False)
         if asked is None:
-            log.warning("click on no decision", decision=decision_id, who=_account(action))
-            return refused
+            await tell(refused)
+            await self._note_unknown(decision_id, action)
+            return ""
         if not refused and verb == "instead":
             told = await self._do_instead(action, asked, person)
             if told != NOT_YOUR_TURN:
@@ -153,6 +156,19 @@ class Deciding:
                 return
             else:
                 return
+
+    async def _note_unknown(self, decision_id: str, action: ActionIn) -> None:
+        """The same for a button of no decision, which may be made up: where it cannot be noted it
+        is not kept, since anybody could send more and more of them."""
+        who = _account(action)
+        log.warning("click on no decision", decision=decision_id[:64], who=who)
+        named = decision_id if _ID.fullmatch(decision_id) else "unreadable"
+        try:
+            await self._client.refused("none", named, who, NOT_VALID)
+        except errors.NotFound:
+            pass  # noted: that there is none is what it says
+        except (*TRANSIENT, errors.ServiceError) as error:
+            log.warning("click on no decision not noted", who=who, error=str(error))
 
     async def _do_instead(self, action: ActionIn, asked: Asked, person: str) -> str:
         try:

@@ -98,8 +98,9 @@ class House:
         self.keyring = Keyring(self.database, Vault(keys), url=url, secret=secret)
         after: Callable[[str], None] = how.pop("after", lambda _step: None)
         session_seconds = how.pop("session_seconds", 10)
+        kind: type[SignIns] = how.pop("sign_ins", SignIns)
         self.login = ClaudeLogin(PlainCli(cli or bundled_cli(), environment or {}))
-        self.sign_ins = SignIns(
+        self.sign_ins = kind(
             self.database, self.keyring, self.login, self.config, enabled=enabled, **how
         )
         self.revoker = Revoker(

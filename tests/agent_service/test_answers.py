@@ -15,7 +15,7 @@ import pytest_asyncio
 
 from agent_service.service import AgentService
 from agent_service.testing.scripted_service import scripted_service
-from benchmarks.waiting import figures
+from benchmarks.waiting import MOST_BYTES, figures
 from tests.agent_service.agent import Agent, ScriptedAgent, Turn
 from tests.agent_service.process import ProcessAgent
 from tests.agent_service.test_deciders import admin, answer, audited
@@ -341,4 +341,4 @@ async def test_two_hundred_that_wait_hold_nothing() -> None:
     """No process at all, and of the service's memory less than a page or two of text each."""
     processes, before, after = await figures(200)
     assert processes == 0
-    assert (after - before) / 200 < 64 * 1024
+    assert (after - before) / 200 < MOST_BYTES

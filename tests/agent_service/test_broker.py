@@ -15,14 +15,18 @@ from typing import Any
 import aiohttp
 import pytest
 import pytest_asyncio
+from aiohttp import web
 
 from agent_service.broker.broker import Answered, Broker
 from agent_service.broker.gate import MOST_CONNECTIONS, Gate
+from agent_service.broker.ledger import Ledger
 from agent_service.broker.prices import Price, PriceTable
 from agent_service.broker.requests import MOST_REQUESTS
 from agent_service.broker.rules import Refused, Rules
 from agent_service.broker.tokens import Grant
 from agent_service.credentials.keyring import Key, NoCredential
+from agent_service.store import audit
+from agent_service.store.database import Database
 from agent_service.testing import ScriptedMessages
 
 KEY = "sk-ant-real-key-of-the-operator"
@@ -34,6 +38,7 @@ class House:
 
     def __init__(self, folder: Path, model: ScriptedMessages) -> None:
         self.answered: list[Answered] = []
+        self.unmetered: list[str] = []
         self.credentials = {"p1": "k1"}
         self.used_before: dict[str, float] = {}
         self.model = model
@@ -45,6 +50,7 @@ class House:
             PriceTable({"claude-*": Price(1, 10)}),
             self.answered.append,
             self.spent,
+            self.unmetered.append,
         )
 
     async def spent(self, conversation: str) -> float:
@@ -303,6 +309,92 @@ async def test_what_was_said_counts_however_early_somebody_hangs_up(house: House
             while len(house.answered) < 2:
                 await asyncio.sleep(0.02)
     assert house.answered[1].tokens.input >= 1000
+
+
+class Gateway:
+    """One that says what it is told to, and nothing of what it used."""
+
+    def __init__(self) -> None:
+        self.answer = web.Response()
+
+    async def __aenter__(self) -> Gateway:
+        async def handle(_request: web.Request) -> web.Response:
+            made = self.answer
+            return web.Response(status=made.status, body=made.body, headers=made.headers)
+
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", handle)
+        self._runner = web.AppRunner(app)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._runner.cleanup()
+
+
+STREAMED = b"".join(
+    b"data: " + json.dumps(data).encode() + b"\n\n"
+    for data in (
+        {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "x" * 400}},
+        {"type": "message_stop"},
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("answer", "streams", "output"),
+    [
+        (web.json_response({"content": [{"type": "text", "text": "hi"}]}), False, 100),
+        (web.json_response({"usage": {}}), False, 100),
+        (web.Response(text="<html>"), False, 100),
+        (web.Response(), False, 100),
+        (web.Response(body=STREAMED, content_type="text/event-stream"), True, 100),
+        (web.json_response({"usage": {"input_tokens": 3}}), False, None),
+        (web.json_response({"error": {}}, status=500), False, None),
+    ],
+    ids=["no usage", "empty usage", "no JSON", "nothing", "stream", "usage", "error"],
+)
+async def test_an_answer_that_does_not_say_what_it_used(
+    folder: Path, answer: web.Response, streams: bool, output: int | None
+) -> None:
+    """What it may have used counts, so that no gateway gets around a cap; an operator hears of it.
+    A stream's words count by their length; what says what it used, and an error, by that."""
+    async with Gateway() as gateway:
+        gateway.answer = answer
+        house = House(folder, gateway)  # type: ignore[arg-type]
+        gate = await house.open(grant(cap_usd=1))
+        body = prompt("z" * 4000, **({"stream": True} if streams else {}))
+        await house.ask(gate, body)
+        counted = [found.tokens for found in house.answered]
+        if output is None:
+            assert [tokens.input for tokens in counted] in ([], [3])
+            assert house.unmetered == []
+        else:
+            (tokens,) = counted
+            assert tokens.input >= 1000
+            assert tokens.output == output
+            assert gate.token.spend.usd > 0
+            assert house.unmetered == ["k1"]
+        await house.broker.close()
+
+
+async def test_it_is_audited_once_for_a_credential(tmp_path: Path) -> None:
+    """A gateway that never says it makes one entry, not one for each answer."""
+    database = Database(tmp_path / "agent.db")
+    await database.open()
+    ledger = Ledger(database)
+    for _ in range(50):
+        ledger.unmetered("k1")
+        await asyncio.sleep(0)
+    ledger.unmetered("k2")
+    await ledger.close()
+    entries = await database.tx(audit.page, 0)
+    assert [(entry.kind, entry.subject) for entry in entries] == [
+        ("usage.missing", "k1"), ("usage.missing", "k2")
+    ]  # fmt: skip
+    await database.close()
 
 
 async def test_a_late_answer_is_charged_to_who_asked(house: House) -> None:

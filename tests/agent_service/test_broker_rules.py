@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_service.broker.meter import Meter, Tokens
+from agent_service.broker.meter import Meter, Tokens, tokens_of
 from agent_service.broker.prices import UNKNOWN, Price, PricesInvalid, PriceTable
 from agent_service.broker.rules import Refused, Rules
 
@@ -140,7 +140,9 @@ def sse(*events: dict[str, Any]) -> bytes:
 
 STREAM = sse(
     {"type": "message_start", "message": {"model": "m", "usage": {
-        "input_tokens": 10, "cache_read_input_tokens": 5, "output_tokens": 1}}},
+        "input_tokens": 10, "cache_read_input_tokens": 5, "output_tokens": 1,
+        "cache_creation_input_tokens": 9,
+        "cache_creation": {"ephemeral_5m_input_tokens": 3, "ephemeral_1h_input_tokens": 6}}}},
     {"type": "content_block_delta", "delta": {"text": 'usage "output_tokens": 999'}},
     {"type": "content_block_delta", "delta": {"text": '"type": "message_stop"'}},
     {"type": "message_delta", "usage": {"output_tokens": 40}},
@@ -157,7 +159,9 @@ def test_a_stream_is_counted_however_it_is_cut(cuts: list[int]) -> None:
         meter.feed(STREAM[start:end])
         assert meter.over is (end >= len(STREAM) - 1)
     meter.close()
-    assert meter.tokens == Tokens(input=10, cache_read=5, output=40)
+    assert meter.tokens == Tokens(
+        input=10, cache_read=5, output=40, cache_write=9, cache_write_hour=6
+    )
     assert meter.model == "m"
 
 
@@ -189,6 +193,31 @@ def test_an_operators_prices_come_first(tmp_path: Any) -> None:
     assert table.cost("claude-haiku-5-5", Tokens(output=1_000_000)) > 0
     assert table.cost("somebodys-own", Tokens(output=1_000_000)) == UNKNOWN.output
     assert Price(10, 10).of(Tokens(cache_write=1_000_000)) == 12.5
+
+
+def test_what_is_cached_for_an_hour_costs_more() -> None:
+    """Twice the input's price instead of 1.25 times, by any table; an operator's own price wins."""
+    written = {"cache_write": 2_000_000, "cache_write_hour": 1_000_000}
+    assert Price(10, 10).of(Tokens(**written)) == 12.5 + 20
+    assert Price(10, 10, cache_write=1, cache_write_hour=3).of(Tokens(**written)) == 4
+    table = PriceTable()
+    base = table.cost("claude-haiku-5-5", Tokens(input=1000))
+    five = table.cost("claude-haiku-5-5", Tokens(cache_write=1000))
+    hour = table.cost("claude-haiku-5-5", Tokens(cache_write=1000, cache_write_hour=1000))
+    assert five == pytest.approx(1.25 * base)
+    assert hour == pytest.approx(2 * base)
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+                    lambda inner: st.dictionaries(
+                        st.sampled_from(["cache_creation", "ephemeral_1h_input_tokens",
+                                         "cache_creation_input_tokens", "input_tokens"]), inner)
+                    | st.lists(inner, max_size=2)))  # fmt: skip
+def test_usage_of_any_form_is_read(usage: Any) -> None:
+    """Nothing negative comes of it, and no more is kept for an hour than is kept at all."""
+    found = tokens_of(usage, Tokens(input=5, cache_write=7))
+    assert found.input >= 5
+    assert 0 <= found.cache_write_hour <= found.cache_write
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"m": {"input": "x", "output": 1}}', '{"m": {}}'])

@@ -70,6 +70,30 @@ async def test_a_stolen_database_tells_nothing(house: House, tmp_path: Path) -> 
         await house.revoker.revoke(Scope("credential", made.id), "admin")
 
 
+async def test_what_was_sealed_before_is_gone(tmp_path: Path) -> None:
+    """Neither the file nor its log keeps what an older encryption key sealed, once it is sealed
+    anew, nor what was sealed of a key that is forgotten; the service runs on meanwhile."""
+
+    def sealed(house: House) -> list[bytes]:
+        with sqlite3.connect(house.path) as db:
+            rows = db.execute("select sealed from credential where sealed is not null")
+            return [text.encode() for (text,) in rows]
+
+    async with House(tmp_path) as first:
+        for n in range(20):
+            await first.keyring.add(key(f"{SECRET}-{n}"), "admin")
+        old = sealed(first)
+        assert all(text in first.stored_bytes() for text in old)
+    async with House(tmp_path, keys=(OLD_KEY, NEW_KEY)) as both:
+        new = sealed(both)
+        stored = both.stored_bytes()
+        assert not any(text in stored for text in old)
+        assert all(text in stored for text in new)
+        await both.revoker.revoke(Scope("everything"), "admin")
+        stored = both.stored_bytes()
+        assert not any(text in stored for text in new)
+
+
 async def test_rotation_needs_the_old_key_once(tmp_path: Path) -> None:
     """With both keys all rows are sealed anew; then the newest alone opens them."""
     async with House(tmp_path) as first:

@@ -250,6 +250,7 @@ async def test_a_dying_session_does_not_bring_a_sign_in_back(tmp_path: Path) -> 
         await house.keyring.reload()
 
         async def last_words() -> None:
+            house.held.last_words = None
             async with asyncio.timeout(10):
                 while tokens.exists():
                     await asyncio.sleep(0.02)

@@ -109,7 +109,8 @@ async def test_only_named_people_decide_and_others_are_noted_once(shared: Agent)
 
 
 async def test_a_wrong_id_decides_nothing(shared: Agent) -> None:
-    """Ids that were made up, changed, or belong to another turn: no such decision."""
+    """Ids that were made up, changed, or belong to another turn: no such decision, and who tried
+    stands in the audit log."""
     turn = await shared.turn("bash touch forged.txt", conversation="c-forged")
     other = await shared.turn("say hi", conversation="c-forged-2")
     known = turn.decision["id"]
@@ -119,6 +120,8 @@ async def test_a_wrong_id_decides_nothing(shared: Agent) -> None:
     for turn_id, decision_id in ids:
         path = f"/v1/turns/{turn_id}/decisions/{decision_id}"
         assert (await shared.caller.call("POST", path, body))[0] == 404, path
+        tried = [e for e in await audited(shared, decision_id) if e["kind"] == "decision.unknown"]
+        assert "p1" in [entry["actor"] for entry in tried], decision_id
     for bad in ("", "p1 ", "../p1", "p" * 65):
         assert await answer(shared, turn, bad) == 400
     assert not (shared.work / "forged.txt").exists()

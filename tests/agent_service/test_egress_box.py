@@ -156,13 +156,11 @@ async def test_what_is_allowed_works(online: OnlineAgent) -> None:
 
 
 @pytest.mark.full
-@pytest.mark.skipif(
-    not shutil.which("npm", path="/usr/local/bin:/usr/bin:/bin"),
-    reason="there is no npm that a sandbox shows: apt-get install npm",
-)
 async def test_npm_installs_what_is_allowed(online: OnlineAgent) -> None:
     """npm is refused in the proxy's words and the registry hears nothing; allowed, it installs from
     there, and the package can be used."""
+    shown = shutil.which("npm", path="/usr/local/bin:/usr/bin:/bin")
+    assert shown, "There is no npm that a sandbox shows: apt-get install npm"
     turn, refused = await online.shell("package", conversation="c-npm")
     assert [e["host"] for e in refused] == ["npm.example"]
     assert "not on the list of allowed hosts" in turn.text or "403" in turn.text

@@ -43,8 +43,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 # The table itself: handlers are not called, so they need nothing behind them.
 ROUTES: list[Route] = [
     *MetaHandlers(None, lambda: True).routes(),  # type: ignore[arg-type]
-    *TurnHandlers(None, None).routes(),  # type: ignore[arg-type]
-    *PolicyHandlers(None, None).routes(),  # type: ignore[arg-type]
+    *TurnHandlers(None, None, None).routes(),  # type: ignore[arg-type]
+    *PolicyHandlers(None, None, None).routes(),  # type: ignore[arg-type]
     *ConversationHandlers(None).routes(),  # type: ignore[arg-type]
     *WorkspaceHandlers(None, None, None, None).routes(),  # type: ignore[arg-type]
     *UsageHandlers(None).routes(),  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ import pytest
 from agent_service.contract.turns import TurnRequest
 from agent_service.policy.effective import Effective
 from agent_service.sandbox import memory
-from agent_service.turns.pool import EXPECTED, SessionPool
+from agent_service.turns.pool import BUSY, EXPECTED, STARTS_AT_ONCE, SessionPool
 from agent_service.turns.port import Opening, SessionFailed, SessionItem
 from agent_service.workspaces.directory import Workspace
 
@@ -242,3 +242,44 @@ async def test_nobody_comes_before_the_last_one_is_gone() -> None:
     await closing
     await opening
     assert house.closed == ["a"]
+
+
+async def test_three_start_at_once() -> None:
+    """Of many that are asked for together three start; each that has started, or failed to, lets
+    the next one begin, and all come up in the end."""
+    starting: list[str] = []
+    most = 0
+    go = {str(number): asyncio.Event() for number in range(9)}
+
+    async def begin(opening: Opening) -> Session:
+        nonlocal most
+        starting.append(opening.conversation)
+        most = max(most, len(starting))
+        try:
+            await go[opening.conversation].wait()
+        finally:
+            starting.remove(opening.conversation)
+        if opening.conversation == "1":
+            raise SessionFailed(BUSY)
+        return Session([], opening.conversation, {})
+
+    pool = SessionPool(begin, budget=100 * EXPECTED, idle_seconds=600)
+    place = Workspace("w", *[Path("/nowhere")] * 3)
+    asked = [
+        asyncio.create_task(
+            pool.open(Opening(name, place, "s", resume=False, policy=Effective(), model=None))
+        )
+        for name in go
+    ]
+    for begun in range(STARTS_AT_ONCE, len(go) + STARTS_AT_ONCE):
+        # Whoever could begin has begun after a few rounds of the loop: nothing waits for time.
+        for _ in range(20):
+            await asyncio.sleep(0)
+        names = list(go)
+        assert starting == names[begun - STARTS_AT_ONCE : begun]
+        if begun - STARTS_AT_ONCE < len(names):
+            go[names[begun - STARTS_AT_ONCE]].set()
+    results = await asyncio.gather(*asked, return_exceptions=True)
+    assert most == STARTS_AT_ONCE == 3
+    assert [type(result) for result in results].count(SessionFailed) == 1
+    assert len(pool) == 8

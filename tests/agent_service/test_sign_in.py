@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,11 +13,16 @@ import pytest
 import pytest_asyncio
 from structlog.testing import capture_logs
 
+from agent_service.claude.options import bundled_cli
+from agent_service.contract.credentials import SignInView
 from agent_service.contract.errors import BadRequest, Conflict, Forbidden, NotFound, Unavailable
 from agent_service.credentials import directory
 from agent_service.credentials.boxed import BoxedCli
+from agent_service.credentials.directory import secrets_of
 from agent_service.credentials.scope import Scope
+from agent_service.credentials.sign_in import SignIns
 from agent_service.egress.proxy import Network
+from agent_service.store import revocations, schema
 from agent_service.testing import ScriptedMessages
 from tests.agent_service.claude_account import BAD, CONSOLE, EMAIL, SLOW, ClaudeAccount
 from tests.agent_service.credentials_house import Door, House
@@ -285,6 +291,141 @@ async def test_a_revoked_person_does_not_sign_in(house: House, account: ClaudeAc
     with pytest.raises(Forbidden):
         await house.sign_ins.start("p1", "subscription", "admin")
     assert account.tokens == set()
+
+
+class Late(SignIns):
+    """What is revoked finds sign-ins only after the one under way has had its code."""
+
+    begun: SignInView
+    done: SignInView | None = None
+
+    async def cancel_covered(self, scope: Scope) -> int:
+        if self.done is None:
+            stored = await self._database.tx(revocations.views)
+            while not stored:  # its row comes first
+                stored = await self._database.tx(revocations.views)
+            self.done = await self.give(self.begun.id, "good#state")
+        return await super().cancel_covered(scope)
+
+
+@pytest.mark.parametrize("scope", [Scope("everything"), Scope("person", "p1")])
+async def test_what_completes_behind_a_revocation_is_signed_out(
+    tmp_path: Path, account: ClaudeAccount, scope: Scope
+) -> None:
+    """The row is stored, and the code comes before the sign-in is ended: nobody is signed in, here
+    or at the provider. Afterwards it can be begun anew where only everything was revoked."""
+    async with House(tmp_path, environment=account.environment(), sign_ins=Late) as house:
+        late = house.sign_ins
+        assert isinstance(late, Late)
+        late.begun = await late.start("p1", "subscription", "admin")
+        await house.revoker.revoke(scope, "admin")
+        assert late.done is not None
+        assert (late.done.state, late.done.credential) == ("cancelled", "")
+        assert account.issued
+        assert account.tokens == set()
+        assert secrets_of(house.config("p1")) == []
+        assert house.keyring.sign_in_of("p1") is None
+        if scope.kind == "everything":
+            assert await signed_in(house)
+
+
+@pytest.mark.parametrize("when", ["checking", "at rest"])
+async def test_one_that_is_ended_leaves_nobody_signed_in(
+    tmp_path: Path, account: ClaudeAccount, when: str
+) -> None:
+    """Cancelled once the CLI has its tokens: they are signed out and deleted, and the next sign-in
+    of the person begins after that."""
+    cli = slow_status(tmp_path)
+    async with House(tmp_path, environment=account.environment(), cli=cli) as house:
+        begun = await house.sign_ins.start("p1", "subscription", "admin")
+        giving = asyncio.create_task(house.sign_ins.give(begun.id, "good#state"))
+        async with asyncio.timeout(30):
+            while not (tmp_path / "status").exists():
+                await asyncio.sleep(0.01)
+        assert account.tokens
+        if when == "at rest":  # the service stops: nothing waits for the provider then
+            account.logout_hangs = True
+            await house.sign_ins.cancel(begun.id)
+            await house.sign_ins.close()
+        else:
+            await house.sign_ins.cancel(begun.id)
+        assert (await giving).state == "cancelled"
+        if when == "checking":
+            (tmp_path / "go").touch()
+            assert await signed_in(house)
+            assert len(account.tokens) == 1
+        else:
+            assert secrets_of(house.config("p1")) == []
+
+
+def slow_status(folder: Path) -> Path:
+    """The real CLI, whose `auth status` waits."""
+    cli = folder / "cli"
+    cli.write_text(
+        f'#!/bin/bash\nif [ "$2" = status ]; then touch {folder}/status\n'
+        f'while [ ! -e {folder}/go ]; do sleep 0.05; done; fi\nexec {bundled_cli()} "$@"\n'
+    )
+    cli.chmod(0o755)
+    return cli
+
+
+async def test_what_a_crash_left_signed_in_is_signed_out(
+    tmp_path: Path, account: ClaudeAccount
+) -> None:
+    """The service died between the CLI's success and its own row: the next start signs out what no
+    credential stands for, and nobody else."""
+    how = {"environment": account.environment()}
+    async with House(tmp_path, **how) as first:
+        lost, kept = await signed_in(first, "p1"), await signed_in(first, "p2")
+        await first.database.tx(
+            lambda db: db.execute(schema.credential.delete().where(schema.credential.c.id == lost))
+        )
+    assert len(account.tokens) == 2
+    async with House(tmp_path, **how) as again:
+        (tmp_path / "people" / "p3").mkdir()
+        assert await again.sign_ins.sweep(["p1", "p2", "p3"]) == 1
+        async with asyncio.timeout(60):
+            while secrets_of(again.config("p1")):
+                await asyncio.sleep(0.02)
+        assert len(account.tokens) == 1
+        assert again.keyring.sign_in_of("p2") == kept
+        assert secrets_of(again.config("p2"))
+        assert await again.sign_ins.sweep(["p1", "p2"]) == 0
+
+
+async def test_a_sign_out_spares_what_comes_after_it(house: House, account: ClaudeAccount) -> None:
+    """Who signs in anew while the earlier sign-in is still signed out stays signed in."""
+    first = await signed_in(house)
+    await house.revoker.revoke(Scope("credential", first), "admin")
+    # No waiting here: the sign-out is under way.
+    second = await signed_in(house)
+    await house.signed_out()
+    assert house.keyring.sign_in_of("p1") == second
+    assert secrets_of(house.config("p1"))
+    assert len(account.tokens) == 1
+    assert (await house.sign_ins.test(second, "admin")).outcome == "works"
+
+
+async def test_a_database_that_hangs_delays_no_end(house: House) -> None:
+    """Sessions on a person's own sign-in, and sign-ins, are over before anything is written."""
+    credential = await signed_in(house)
+    session = await house.held.begin(credential, "p1")
+    begun = await house.sign_ins.start("p2", "subscription", "admin")
+    go = threading.Event()
+    hanging = asyncio.create_task(house.database.tx(lambda _db: go.wait(60)))
+    revoking = asyncio.create_task(house.revoker.revoke(Scope("everything"), "admin"))
+    try:
+        async with asyncio.timeout(20):
+            await session.wait()
+            while processes(house.home):
+                await asyncio.sleep(0.01)
+        assert house.sign_ins.view(begun.id).state == "cancelled"
+        assert not revoking.done()
+    finally:
+        go.set()
+    await hanging
+    await revoking
+    await house.signed_out()
 
 
 async def test_what_an_agent_planted_steers_nothing(house: House, account: ClaudeAccount) -> None:

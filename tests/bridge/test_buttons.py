@@ -1,11 +1,14 @@
 """Decisions, stop, retry and commands."""
 
 import asyncio
+import sqlite3
 
 import pytest
+import sqlalchemy as sa
 
 from adapters.contract import Identity, Sender
-from tests.bridge.house import until
+from bridge.store.schema import click
+from tests.bridge.house import STRANGER, until
 
 ASK = "run rm -r build then say It went on."
 BUSY = "say working then hang"
@@ -195,6 +198,38 @@ async def test_forged_buttons(up, action):
     await up.click(action)
     await up.sees("over already" if action == "stop:1" else "not valid any more")
     assert len(up.agent.started) == 1
+
+
+async def test_who_makes_up_decisions_is_noted(up, wait):
+    """A button of a decision that is none, or with an id that is none, stands in the audit log with
+    whose account it was, who is told that it is not valid; a flood of them does not fill it."""
+
+    def noted():
+        with sqlite3.connect(up.agent_settings.database) as db:
+            rows = db.execute("SELECT actor, subject FROM audit WHERE kind = 'decision.unknown'")
+            return rows.fetchall()
+
+    await up.click("d:d_made_up:allow", sender=STRANGER)
+    await wait(lambda: noted() == [("memory:t:stranger", "d_made_up")])
+    await up.click("d:../../x:allow")
+    await wait(lambda: ("memory:t:owner", "unreadable") in noted())
+    for number in range(40):
+        await up.click(f"d:d_{number}:allow", sender=STRANGER)
+    await wait(lambda: up.platform.texts().count("This button is not valid any more.") == 42)
+    await up.click("d:d_last:allow")
+    await wait(lambda: ("memory:t:owner", "d_last") in noted())
+    assert len(noted()) < 20
+
+
+async def test_made_up_decisions_are_not_kept_for_an_agent_service_that_is_away(up, wait):
+    """They are told so all the same, and not tried for ever."""
+    await up.stop_agent()
+    await up.click("d:d_made_up:allow")
+    await up.sees("not valid any more")
+    kept = sa.select(sa.func.count()).where(click.c.status == "queued")
+    async with asyncio.timeout(20):
+        while await up.bridge.db.tx(lambda con: con.scalar(kept)):
+            await asyncio.sleep(0.01)
 
 
 async def test_buttons_of_another_place(up):

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from adapters.contract import Identity, Sender
+from bridge.conversations.listed import Rule, by_short_id, chosen
 from bridge.store.schema import person
-from tests.bridge.house import House, until
+from tests.bridge.house import OWNER, House, until
+from tests.bridge.test_people import id_of, let_in
 
+SECOND_MEMBER = Sender(Identity("memory", "t", "mia"), "Mia")
+THIRD = Sender(Identity("memory", "t", "tim"), "Tim")
 SECOND = Sender(Identity("memory", "t", "second"), "Sid", host_owner=True)
 PUSH = "bash git push origin main"
+IDS = re.compile(r"^- `([0-9a-f]{4,})`: ", re.M)
 PLAN = "plan First look, then leap."
 
 
@@ -39,8 +47,10 @@ async def test_a_pattern_is_allowed_for_the_workspace(up):
     await up.sees("✓ Allowed by Olga")
     await up.say(PUSH + " then say pushed", "c2")
     await up.sees("pushed", "c2")
-    assert "1. allow `Bash(git push *)` (workspace)" in await up.command("rules")
-    assert "Taken back" in await up.command("rules", rest="remove 1")
+    listed = await up.command("rules")
+    assert "allow `Bash(git push *)` (workspace)" in listed
+    (short,) = IDS.findall(listed)
+    assert "Taken back" in await up.command("rules", rest=f"remove {short}")
     await up.say(PUSH, "c3")
     await up.card("c3")
 
@@ -109,7 +119,7 @@ async def test_the_ceiling_holds(up):
         ("allow Bash(*)", "would allow too much"),
         ("deny Write(x)", "Edit(x)"),
         ("deny no rule at all", "not a rule"),
-        ("remove 7", "no rule 7"),
+        ("remove 7", "no rule `7`"),
         ("remove", "Write `rules`"),
         ("permit Bash(ls)", "Write `rules`"),
         ("here", "Write `rules`"),
@@ -231,7 +241,9 @@ async def test_calls_that_need_two_people(up):
     assert "None." in await up.command("two-people")
     assert "not a rule" in await up.command("two-people", rest="add what ever")
     assert "everywhere" in await up.command("two-people", rest="add Bash(git push *)")
-    assert "1. `Bash(git push *)`" in await up.command("two-people")
+    listed = await up.command("two-people")
+    assert "`Bash(git push *)`" in listed
+    (short,) = IDS.findall(listed)
     assert "two people `Bash(git push *)`" in await up.command("rules")
     second = (await up.command("whoami", "c2", sender=SECOND)).split("Your id: `")[1].split("`")[0]
     await up.command("deciders", rest=f"add {second}")
@@ -243,12 +255,12 @@ async def test_calls_that_need_two_people(up):
     assert not any("pushed" in text for text in up.texts())
     await up.click(allow, sender=SECOND)
     await up.sees("pushed")
-    assert "no 2" in await up.command("two-people", rest="remove 2")
-    assert "One person is enough" in await up.command("two-people", rest="remove 1")
+    assert "no rule `2`" in await up.command("two-people", rest="remove 2")
+    assert "One person is enough" in await up.command("two-people", rest=f"remove {short}")
     assert "None." in await up.command("two-people")
 
 
-@pytest.mark.parametrize("rest", ["add", "remove", "remove x", "what"])
+@pytest.mark.parametrize("rest", ["add", "remove", "what"])
 async def test_two_people_with_wrong_words(up, rest):
     """A wrong word is answered with the right ones."""
     assert "two-people add Bash(git push *)" in await up.command("two-people", rest=rest)
@@ -265,6 +277,86 @@ async def test_only_an_admin_says_what_needs_two_people(up):
     for rest in ("add Bash(git push *)", "remove 1"):
         assert "Only an admin" in await up.command("two-people", "c2", sender=SECOND, rest=rest)
     assert "None." in await up.command("two-people", "c2", sender=SECOND)
+
+
+async def test_an_id_means_one_rule_whatever_comes_meanwhile(up):
+    """Somebody adds and takes back rules between the list and `remove`: the one that was seen goes,
+    and one that is gone already takes no other with it."""
+    for pattern in ("Bash(make *)", "Bash(npm test *)", "Bash(git push *)"):
+        await up.command("rules", rest=f"deny {pattern}")
+    listed = await up.command("rules")
+    by_pattern = dict(re.findall(r"`([0-9a-f]{4,})`: deny `(.*?)`", listed))
+    ids = {pattern: short for short, pattern in by_pattern.items()}
+    assert len(ids) == 3
+    await up.command("rules", rest=f"remove {ids['Bash(make *)']}")
+    await up.command("rules", rest="deny Bash(aaa *)")
+    said = await up.command("rules", rest=f"remove `{ids['Bash(npm test *)'].upper()}`")
+    assert "Taken back: deny `Bash(npm test *)`" in said
+    said = await up.command("rules", rest=f"remove {ids['Bash(make *)']}")
+    assert "There is no rule" in said
+    listed = await up.command("rules")
+    assert "npm test" not in listed
+    assert all(f"`{pattern}`" in listed for pattern in ("Bash(git push *)", "Bash(aaa *)"))
+    assert "There is no rule" in await up.command("rules", "c9", rest="remove 0")
+
+
+@given(
+    st.lists(
+        st.builds(Rule, *[st.text(max_size=3)] * 2, st.just("deny"), st.text()),
+        unique=True,
+        max_size=40,
+    )
+)
+def test_every_id_in_a_list_means_its_own_rule(rules):
+    """However many there are, what stands in the list picks that rule, and so does all of it."""
+    rules = list({rule.id: rule for rule in rules}.values())
+    short = by_short_id(rules)
+    assert list(short.values()) == rules
+    for word, rule in short.items():
+        for text in (word, f"`{word}`", rule.id):
+            assert chosen(rules, text, "rules") == rule
+
+
+async def test_an_admin_names_people_for_anybodys_workspace(up):
+    """In any place, by id: who was named decides there and sees that it is so; taken back, no
+    more. The owner sees who counts."""
+    second = await let_in(up, SECOND_MEMBER, "c2")
+    third = await let_in(up, THIRD, "c3")
+    said = await up.command("deciders", "c9", rest=f"add {third} for {second}")
+    assert said == "The answers of Tim count in the workspace of Mia."
+    for sender, channel, rest in ((OWNER, "c9", f"for `{second}`"), (SECOND_MEMBER, "c2", "")):
+        listed = await up.command("deciders", channel, sender=sender, rest=rest)
+        assert f"Mia, `{second}` (the owner)" in listed
+        assert f"Tim, `{third}`" in listed
+    assert "Tim" not in await up.command("deciders", "c9")
+    await up.say(PUSH, "c2", sender=SECOND_MEMBER)
+    choices = await up.card("c2")
+    await up.click(button(choices, ":allow"), "c2", sender=THIRD)
+    await up.sees("✓ Allowed by Tim", "c2")
+    said = await up.command("deciders", "c9", rest=f"remove {third} FOR {second}")
+    assert "do not count any more in the workspace of Mia" in said
+    assert "Tim" not in await up.command("deciders", "c2", sender=SECOND_MEMBER)
+
+
+@pytest.mark.parametrize("verb", ["", "add {third} ", "add {first} ", "remove {third} "])
+async def test_only_an_admin_names_people_elsewhere(up, verb):
+    """A member neither sees nor changes whose answers count in somebody else's workspace, nor
+    learns who there is; their own they may name."""
+    first, third = await let_in(up, SECOND_MEMBER, "c2"), await let_in(up, THIRD, "c3")
+    words = verb.format(first=first, third=third)
+    for whom in (third, await id_of(up, OWNER, "c9"), "p_nobody"):
+        said = await up.command("deciders", "c2", sender=SECOND_MEMBER, rest=f"{words}for {whom}")
+        assert "Only an admin can do that" in said
+    said = await up.command("deciders", "c2", sender=SECOND_MEMBER, rest=f"{words}for {first}")
+    assert "Only an admin" not in said
+
+
+@pytest.mark.parametrize(
+    "rest", ["for", "add for", "add p_1 for", "add p_1 for p_2", "for a b", "for p_nobody"]
+)
+async def test_a_workspace_of_nobody(up, rest):
+    """What names nobody changes nothing, and says how to name somebody."""
+    assert "whoami" in await up.command("deciders", rest=rest)
 
 
 @pytest.mark.parametrize("rest", ["add", "add p_nobody", "make p_1", "add a b"])

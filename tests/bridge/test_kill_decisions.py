@@ -46,15 +46,8 @@ async def card(town: Town, channel: str) -> str:
     return next(c for c in town.posts.choices(channel) if ":allow" in c).split(":")[1]
 
 
-async def kill_around(
-    town: Town, model: ScriptedMessages, channel: str, who: str, verb: str, seconds: float
-) -> str:
-    """Ask, click, kill so long after the click, start again; gives what became of it."""
-    command = f"bash echo begin >> {channel}.txt; sleep 0.4; echo end >> {channel}.txt"
-    await town.say(channel, f"{command}\nsay all done", 1)
-    decision = await card(town, channel)
-    click = asyncio.create_task(town.click(channel, f"d:{decision}:{verb}", 1))
-    await asyncio.sleep(seconds)
+async def killed(town: Town, model: ScriptedMessages, who: str) -> None:
+    """The bridge, the agent service or both die, and start again."""
     if who in ("bridge", "both"):
         await town.kill_bridge()
     if who in ("agent", "both"):
@@ -62,6 +55,23 @@ async def kill_around(
         await town.start_real_agent(model.url)
     if who in ("bridge", "both"):
         await town.start_bridge()
+
+
+async def kill_around(
+    town: Town, model: ScriptedMessages, channel: str, who: str, verb: str, seconds: float
+) -> str:
+    """Ask, click, kill so long after the click, start again; gives what became of it. Of less than
+    no time it is before the click, which meets what was started again."""
+    command = f"bash echo begin >> {channel}.txt; sleep 0.4; echo end >> {channel}.txt"
+    await town.say(channel, f"{command}\nsay all done", 1)
+    decision = await card(town, channel)
+    if seconds < 0:
+        await killed(town, model, who)
+        assert len([c for c in town.posts.choices(channel) if c.endswith(f"{decision}:allow")]) == 1
+    click = asyncio.create_task(town.click(channel, f"d:{decision}:{verb}", 1))
+    if seconds >= 0:
+        await asyncio.sleep(seconds)
+        await killed(town, model, who)
     await click
 
     def over() -> str:
@@ -88,7 +98,7 @@ async def kill_around(
     assert before.count("begin") <= 1
     if verb == "deny":
         assert before == []
-    elif who == "bridge":
+    elif who == "bridge" or seconds < 0:
         assert before == ["begin", "end"]  # nothing disturbed the agent
     elif what == "lost":
         assert before == []
@@ -101,14 +111,15 @@ async def storm(town: Town, model: ScriptedMessages, points: int, seed: int) -> 
     for number in range(points):
         who = ("bridge", "agent", "both")[number % 3]
         verb = "deny" if number % 5 == 4 else "allow"
-        seconds = rng.uniform(0, MOST_SECONDS)
+        seconds = -1 if number % 7 == 6 else rng.uniform(0, MOST_SECONDS)
         seen.add(await kill_around(town, model, f"d{number}", who, verb, seconds))
     return seen
 
 
 async def test_a_few_kills_around_a_click(town: Town, model: ScriptedMessages) -> None:
-    """Each of the three is killed once around a click."""
+    """Each of the three is killed once around a click, and both once before it."""
     assert await storm(town, model, 3, 5)
+    assert await kill_around(town, model, "before", "both", "allow", -1) == "done"
 
 
 @pytest.mark.full

@@ -1,4 +1,5 @@
-"""Two worlds that differ in the sandbox alone; every probe is tried once in each."""
+"""Worlds that differ in the sandbox alone, and one in which the agent runs on a person's own
+sign-in; every probe is tried once in each."""
 
 from __future__ import annotations
 
@@ -6,11 +7,12 @@ from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
+from tests.isolation.signed_in import SignedInWorld
 from tests.isolation.world import World
 
 
-async def _world(*, sandboxed: bool) -> AsyncIterator[World]:
-    made = World(sandboxed=sandboxed)
+async def _world(kind: type[World] = World, *, sandboxed: bool) -> AsyncIterator[World]:
+    made = kind(sandboxed=sandboxed)
     await made.start()
     try:
         await made.run()
@@ -30,4 +32,11 @@ async def sandboxed() -> AsyncIterator[World]:
 async def unprotected() -> AsyncIterator[World]:
     """After every probe was tried without."""
     async for world in _world(sandboxed=False):
+        yield world
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def on_sign_in() -> AsyncIterator[World]:
+    """After the probes of the box were tried in it, on a person's own sign-in."""
+    async for world in _world(SignedInWorld, sandboxed=True):
         yield world

@@ -17,6 +17,7 @@ import pytest
 import pytest_asyncio
 
 from agent_service.credentials.vault import Vault
+from agent_service.sandbox.box import TEMPORARY
 from agent_service.testing import ScriptedMessages
 from tests.agent_service.agent import Caller, Turn, make_home, session_processes
 from tests.agent_service.claude_account import ClaudeAccount
@@ -172,15 +173,28 @@ class Deployment(OrdinaryAgent):
         await self.start()
         await self.told("say again", OTHER)
         await self.told("say again on my own", OWN, own=True)
+        # Whatever else they leave in memory, the search must see it.
+        await self.told("run echo here > /tmp/left; echo here > ~/left", OWN, own=True)
+        await self.told("run echo here > /tmp/left; echo here > ~/left", OTHER)
         after = 0
         while page := await self.asked("GET", f"/v1/audit?after={after}"):
             after = page[-1]["seq"]
         for path in ("/v1/revocations", "/v1/usage", "/v1/policy"):
             await self.asked("GET", path)
 
+    def in_boxes(self) -> dict[str, bytes]:
+        """The files that sessions have in memory: their home, /tmp and /dev/shm."""
+        found: dict[str, bytes] = {}
+        for process in session_processes(self.home):
+            if process.name() == "claude":
+                root = Path(f"/proc/{process.pid}/root")
+                found |= traces.files(root / folder.lstrip("/") for folder in TEMPORARY)
+        return found
+
     def texts(self) -> dict[str, bytes]:
-        """All that was written or said, by where. The database is open: its log is there too."""
-        found = traces.files([self.home])
+        """All that was written or said, by where. The database is open: its log is there too, and
+        so is what lies in the memory of the boxes that are alive."""
+        found = traces.files([self.home]) | self.in_boxes()
         said = {f"events of {who}": json.dumps(events) for who, events in self.heard.items()}
         said["answers of the API"] = "\n".join(self.answers)
         return found | {name: text.encode() for name, text in said.items()}
@@ -217,6 +231,9 @@ async def test_no_secret_is_written_down(lived: Deployment) -> None:
     texts = lived.texts()
     for needed in ("agent/agent.db", "agent/agent.db-wal", "service.log", "people/ann/"):
         assert any(needed in place for place in texts), needed
+    left = [place for place in texts if place.endswith("/left")]
+    assert len([p for p in left if "/root/tmp/" in p]) == 2, left
+    assert len([p for p in left if "/root/home/agent/" in p]) == 2, left
     assert any("/run/s/" in place and place.endswith("/claude") for place in texts)
     assert any(place.endswith(".jsonl") and "w-ann/" in place for place in texts)
     found = traces.traces(texts, lived.secrets)

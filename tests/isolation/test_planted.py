@@ -19,6 +19,7 @@ import pytest
 import pytest_asyncio
 
 from agent_service.claude.options import bundled_cli
+from agent_service.credentials.directory import STEERING
 from agent_service.testing import ScriptedMessages
 from tests.agent_service.agent import make_home
 from tests.isolation.ordinary import OrdinaryAgent, before, give
@@ -294,6 +295,34 @@ def ground_of(agent: OrdinaryAgent) -> Ground:
 def test_what_is_planted_is_not_obeyed(agent: OrdinaryAgent, plant: Plant) -> None:
     """No file in the workspace or the config, and no word of a prompt, is obeyed."""
     assert not ground_of(agent).obeyed(plant.name, agent.model)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_settings_cannot_be_planted(agent: OrdinaryAgent) -> None:
+    """The files by which the CLI would take settings, those of an organisation too, are empty in
+    every session, and can neither be written nor replaced there, by whatever was there before."""
+    ground = ground_of(agent)
+    for name in STEERING:
+        assert (ground.config / name).read_bytes() == b"", name
+    await agent.caller.call("POST", "/v1/conversations/c-steer/close")
+    (ground.config / STEERING[0]).write_text('{"env": {"STEERED": "yes"}}')
+    (ground.config / STEERING[2]).unlink()
+    (ground.config / STEERING[2]).symlink_to(ground.elsewhere / "import.txt")
+    (ground.config / STEERING[3]).unlink()
+    (ground.config / STEERING[3]).mkdir()
+    give(ground.config)
+    turn = await agent.allow_all(
+        f"run cd $CLAUDE_CONFIG_DIR; for f in {' '.join(STEERING)}; do echo x > $f; rm -rf $f; "
+        "mv .claude.json $f; cat $f; echo $f is $(wc -c < $f); done; env | grep STEERED",
+        conversation="c-steer",
+    )
+    for name in STEERING:
+        assert f"{name} is 0" in turn.text, turn.text
+    assert turn.text.count("Read-only file system") >= 4
+    assert "STEERED" not in turn.text
+    for name in STEERING:
+        assert (ground.config / name).read_bytes() == b""
+        assert not (ground.config / name).is_symlink()
 
 
 @pytest.mark.parametrize("plant", [*MARKS, *WORDS], ids=lambda plant: plant.name)

@@ -9,6 +9,7 @@ import pytest
 from tests.isolation import traces
 from tests.isolation.ordinary import IS_ROOT, REPOSITORY
 from tests.isolation.probe import Probe
+from tests.isolation.signed_in import ON_SIGN_IN
 from tests.isolation.test_bombs import ENDED
 from tests.isolation.test_planted import MARKS, WORDS
 from tests.isolation.test_search_tools import SEARCHES
@@ -36,6 +37,7 @@ def test_the_documentation_counts_them() -> None:
         f"**{len(PROBES)} escapes**",
         f"{len(BITING)} of them are shown to succeed without it",
         f"of the other {len(PROBES) - len(BITING)} each says",
+        f"The {sum(map(len, ON_SIGN_IN.values()))} that are about the box",
         f"**{len(SEARCHES)} searches**",
         f"**{len(MARKS) + len(WORDS)} things planted or said**",
         f"**{len(ENDED)} bombs and fillers**",

@@ -69,6 +69,8 @@ def address() -> str:
 class World:
     """One service, sandboxed or not. `run` tries every probe once; then ask `succeeded`."""
 
+    kind = OrdinaryAgent
+
     def __init__(self, *, sandboxed: bool) -> None:
         self.sandboxed = sandboxed
         self.out = Path(tempfile.mkdtemp(prefix="bsc-out-"))
@@ -145,17 +147,7 @@ class World:
         assert self.bystander.stdout is not None
         self.bystander.stdin.write(json.dumps(self.secrets).encode() + b"\n")
         self.by = json.loads(await self.bystander.stdout.readline())
-        self.agent = OrdinaryAgent(
-            self.home,
-            self.model,
-            agent_api_key=self.secrets["model's key"],
-            agent_sandbox="required" if self.sandboxed else "off",
-            agent_models="claude-opus-*,claude-sonnet-*,claude-haiku-*",
-            agent_claude_cli=self.home / "cli" / "claude",
-            agent_egress=f"localhost:{self.by['tcp']},127.0.0.1:{self.by['tcp']}",
-            service_secret=self.secrets["environment"],
-            log_level="debug",
-        )
+        self.agent = self.kind(self.home, self.model, **self._settings())
         self.work = self.agent.work
         await self.agent.start()
         admin = Caller(self.home, "admin")
@@ -163,6 +155,17 @@ class World:
         status, answer = await admin.call("POST", "/v1/credentials", body)
         await admin.http.close()
         assert status == 200, answer
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "agent_api_key": self.secrets["model's key"],
+            "agent_sandbox": "required" if self.sandboxed else "off",
+            "agent_models": "claude-opus-*,claude-sonnet-*,claude-haiku-*",
+            "agent_claude_cli": self.home / "cli" / "claude",
+            "agent_egress": f"localhost:{self.by['tcp']},127.0.0.1:{self.by['tcp']}",
+            "service_secret": self.secrets["environment"],
+            "log_level": "debug",
+        }
 
     async def stop(self) -> None:
         await self.agent.stop()
@@ -264,6 +267,7 @@ class World:
         conversation: str = "c1",
         workspace: Path | None = None,
         person: str = "p1",
+        **fields: Any,
     ) -> None:
         """Try some probes in one command: in `w1`, if no other workspace is given."""
         base = workspace or self.work.parent
@@ -288,6 +292,7 @@ class World:
             conversation=conversation,
             workspace=base.name,
             asker={"person": person, "name": person},
+            **fields,
         )
         assert CONFIRMED in turn.text, (turn.events, self._log())
         for probe in table:
