@@ -16,6 +16,7 @@ import sqlalchemy as sa
 import structlog
 from pydantic import TypeAdapter
 
+from agent_service.broker.purses import Purses
 from agent_service.contract.decisions import Decision
 from agent_service.contract.events import (
     DecisionRequested,
@@ -32,6 +33,7 @@ from agent_service.store.conversations import DOUBT, StoredConversation
 from agent_service.store.database import Database, StoreFull
 from agent_service.store.decisions import StoredDecision
 from agent_service.store.turns import StoredTurn
+from agent_service.turns import budgets
 from agent_service.turns.ends import FAILED, NO_ROOM, Ends
 from agent_service.turns.interruptions import Interruptions
 from agent_service.turns.log import TurnLog
@@ -87,6 +89,7 @@ class TurnDriver:
         openings: Openings,
         ends: Ends,
         interruptions: Interruptions,
+        purses: Purses,
         *,
         decision_seconds: float,
         clock: Callable[[], float] = time.time,
@@ -96,6 +99,7 @@ class TurnDriver:
         self._openings = openings
         self._ends = ends
         self._interruptions = interruptions
+        self._purses = purses
         self._policies = openings.policies
         self._decision_seconds = decision_seconds
         self._clock = clock
@@ -147,6 +151,10 @@ class TurnDriver:
         control.request, control.requested = request, request.mode
         if control.cut is not None:
             return control.cut
+        paid = self._openings.sign_in(request) is None
+        if turn.decision is None and paid and (over := await budgets.over(self._purses, request)):
+            # No session was looked at: what may lie in it is as much in doubt as before.
+            return replace(over, broken=True)
         if turn.decision is not None:
             decision = await self._database.tx(decisions.find, turn.decision)
             if decision.kind == "plan" and decision.state == "allowed":
@@ -158,7 +166,7 @@ class TurnDriver:
             if (cut := self._cut_of(control)) is not None:
                 # The call was not let go: it is denied before the next prompt.
                 return replace(cut, broken=True)
-            session.charge(turn.id, request.asker.person)
+            session.charge(turn.id, request.asker.person, request.budgets)
             await self._govern_again(control, policy)
         else:
             decision = None
@@ -166,7 +174,7 @@ class TurnDriver:
             session = await self._openings.session(log, conversation, request, policy)
             if (cut := self._cut_of(control)) is not None:
                 return cut
-            session.charge(turn.id, request.asker.person)
+            session.charge(turn.id, request.asker.person, request.budgets)
             await self._govern_again(control, policy)
             await session.prompt(request)
         watch = asyncio.create_task(self._watch(control, turn.conversation, request.limits.seconds))
@@ -174,6 +182,9 @@ class TurnDriver:
             ended = await self._follow(log, session, turn, request, control, decision)
         finally:
             watch.cancel()
+        if ended is not None and paid:
+            for used in await budgets.near(self._purses, request):
+                log.add(used)
         if ended is not None and decision is not None and decision.state == "denied":
             # Its session asks for calls like the denied one, whatever is allowed from here on.
             await self._pool.discard(turn.conversation)
