@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import aiohttp
 import structlog
@@ -23,6 +23,8 @@ from agent_service.contract import (
     PolicyRule,
     PolicyView,
     TurnView,
+    UsageBy,
+    UsageSum,
     errors,
     events,
     signing,
@@ -180,6 +182,27 @@ class AgentClient:
             await self.call("POST", f"/v1/conversations/{conversation}/close", {})
         except errors.NotFound:
             return
+
+    async def usage(self, since: float, by: UsageBy, person: str) -> list[UsageSum]:
+        """What was used since then, the dearest first; of one person, or with an empty one of
+        all."""
+        of = f"&person={person}" if person else ""
+        data = await self.call("GET", f"/v1/usage/sums?since={int(since)}&by={by}{of}", None)
+        return [UsageSum(**known(UsageSum, one)) for one in cast("list[dict[str, Any]]", data)]
+
+    async def metrics(self) -> bytes:
+        """Its counts, in Prometheus' text format. Raises `ServiceError`."""
+        try:
+            async with self.open().get(
+                self.url("/metrics"),
+                middlewares=(self.signing("GET", "/metrics", b"", ""),),
+                timeout=self._call_timeout,
+            ) as response:
+                if response.status != 200:
+                    raise errors.from_json(await body_of(response), response.status)
+                return await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise unavailable(error) from error
 
     async def set_deciders(self, workspace: str, people: tuple[str, ...], by: str) -> None:
         """From now on the answers of these people count there, and of nobody else."""

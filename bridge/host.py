@@ -24,6 +24,7 @@ from adapters.contract import (
 )
 from agent_service.contract import errors
 from bridge.agent_client import AgentClient
+from bridge.budgets.budgets import Budgets
 from bridge.conversations import commands, places
 from bridge.conversations.asked import Reply
 from bridge.engine.clicks import Clicks
@@ -51,8 +52,10 @@ class BridgeHost:
         clicks: Clicks,
         client: AgentClient,
         deciders: Deciders,
+        budgets: Budgets,
     ) -> None:
         self._db = db
+        self._budgets = budgets
         self._workers = workers
         self._clicks = clicks
         self._client = client
@@ -104,7 +107,7 @@ class BridgeHost:
             keys = [f"{command.address.platform}:command:{key}" for key in command.keys]
             if not remember(con, self._db, keys):
                 return None
-            return commands.run(con, self._db, command, stop_message)
+            return commands.run(con, self._db, command, stop_message, self._budgets)
 
         reply = await self._db.tx(fn)
         if reply is None:

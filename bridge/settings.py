@@ -12,8 +12,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfigDict
+
+from agent_service.contract import zone
 
 
 class SettingsInvalid(Exception):
@@ -67,7 +69,12 @@ class BridgeSettings(HomeSettings):
     )
     bridge_listen: str = Field(
         default="127.0.0.1:8480",
-        description="host:port of the bridge's HTTP interface (/healthz), or off.",
+        description="host:port of the bridge's HTTP interface (/healthz, /metrics), or off.",
+    )
+    bridge_metrics_token: SecretStr = Field(
+        default=SecretStr(""),
+        description="Who sends it as `Authorization: Bearer …` may read /metrics and "
+        "/metrics/agent; 16 characters or more. Default: nobody may, there are none.",
     )
     bridge_concurrency: int = Field(
         default=50, ge=1, le=10_000, description="Turns that may be in progress at once."
@@ -107,6 +114,44 @@ class BridgeSettings(HomeSettings):
         description="Seconds to try again while the agent service is unreachable, before the "
         "person is offered a Retry.",
     )
+    bridge_time_zone: str = Field(
+        default="UTC",
+        description="By whose midnight the days and months of budgets begin, as the IANA names "
+        "it: `Europe/Berlin`. The same for everybody.",
+    )
+    bridge_person_usd_a_day: float | None = Field(
+        default=None,
+        ge=0,
+        le=1_000_000,
+        description="US dollars that one person may use a day, where an admin set them nothing "
+        "else (`budget`). The answer that crosses it is still delivered. Default: no limit.",
+    )
+    bridge_person_turns_a_day: int | None = Field(
+        default=None,
+        ge=0,
+        le=100_000,
+        description="Turns of one person a day, likewise. Default: no limit.",
+    )
+    bridge_deployment_usd_a_month: float | None = Field(
+        default=None,
+        ge=0,
+        le=1_000_000,
+        description="US dollars that everybody together may use a month, where an admin set "
+        "nothing else (`budget deployment`). Default: no limit.",
+    )
+    bridge_messages_a_minute: int = Field(
+        default=30,
+        ge=0,
+        le=10_000,
+        description="Messages of one person that are taken in a minute; more are refused with a "
+        "word. 0: as many as they write.",
+    )
+    bridge_commands_a_minute: int = Field(
+        default=60,
+        ge=0,
+        le=10_000,
+        description="Commands of one person, likewise. `stop` is always heard.",
+    )
     bridge_file_mib: int = Field(
         default=32, ge=1, le=512, description="The largest file a person can send, in MiB."
     )
@@ -128,6 +173,22 @@ class BridgeSettings(HomeSettings):
     def _some_adapter(cls, value: str) -> str:
         if not any(part.strip() for part in value.split(",")):
             raise ValueError("names no adapter; console is the one that needs no account")
+        return value
+
+    @field_validator("bridge_metrics_token")
+    @classmethod
+    def _some_token(cls, value: SecretStr) -> SecretStr:
+        token = value.get_secret_value()
+        if token and (len(token) < 16 or not token.isascii() or not token.isprintable()):
+            raise ValueError("has fewer than 16 characters, or some that no token has")
+        if " " in token:
+            raise ValueError("has spaces")
+        return value
+
+    @field_validator("bridge_time_zone")
+    @classmethod
+    def _some_zone(cls, value: str) -> str:
+        zone(value)
         return value
 
     @field_validator("bridge_listen")

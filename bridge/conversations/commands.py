@@ -10,6 +10,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from adapters.contract import CommandIn
+from bridge.budgets import commands as budgeting
+from bridge.budgets import pace
+from bridge.budgets.budgets import Budgets
 from bridge.conversations import files, governing, places, share, sharing
 from bridge.conversations.asked import Asked, Command, Commands, Reply
 from bridge.people import access, admission, deciders
@@ -18,6 +21,9 @@ from bridge.people.access import shown
 from bridge.store.database import Database
 from bridge.store.schema import conversation, is_open, message
 
+UNLIMITED = frozenset({"stop"})
+"""However fast somebody writes, this is heard."""
+TOO_FAST = "Not taken either: wait a moment."
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/\[\]@-]{0,199}")
 
 
@@ -26,6 +32,7 @@ def run(
     db: Database,
     command: CommandIn,
     stop: Callable[[sa.Connection, Database, Any], bool],
+    budgets: Budgets,
 ) -> Reply:
     """Carry a command out and say what it did."""
     if (opened := people.FOR_STRANGERS.get(command.name)) is not None:
@@ -35,6 +42,10 @@ def run(
     who, refused = admission.admit(con, db, command.sender, command.address)
     if who is None or refused:
         return Reply(refused)
+    if command.name not in UNLIMITED and budgets.rules.commands:
+        most = budgets.rules.commands
+        if (fast := pace.check(con, db, who.id, "command", most, budgets.clock())) is not None:
+            return Reply(fast.told or TOO_FAST)
     found = COMMANDS.get(command.name)
     if found is None or (command.name in people.FOR_ADMINS and not who.is_admin):
         known = [name for name in COMMANDS if who.is_admin or name not in people.FOR_ADMINS]
@@ -43,7 +54,16 @@ def run(
         return Reply(f"There is no command `{shown(command.name)}`. {hint}")
     home = places.find(con, command.address)
     asked = Asked(
-        con, db, command.sender, who, home, command.address, command.rest, stop, command.people
+        con,
+        db,
+        command.sender,
+        who,
+        home,
+        command.address,
+        command.rest,
+        budgets,
+        stop,
+        command.people,
     )
     return found[0](asked)
 
@@ -205,6 +225,7 @@ COMMANDS: Commands = {
     "deciders": (_governing(governing.people), "whose answers count in this workspace"),
     **files.COMMANDS,
     **share.COMMANDS,
+    **budgeting.COMMANDS,
     "whoami": (_whoami, "who Bascule takes you for"),
     **people.COMMANDS,
 }

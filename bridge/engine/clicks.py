@@ -18,7 +18,6 @@ from bridge.engine.delivery import Report
 from bridge.engine.inbox import remember
 from bridge.engine.job import ACTION
 from bridge.engine.pending import home_of, locked, next_instead, queue, stop_message
-from bridge.engine.queued import NEXT
 from bridge.engine.say import say
 from bridge.engine.worker import Workers
 from bridge.people import admission
@@ -200,7 +199,7 @@ class Clicks:
         if kind == "instead" and rest.isdecimal():
             told, running = await self._db.tx(self._instead, action, int(rest[:18]))
             if not told:
-                self._workers.notices.show(int(rest[:18]), NEXT)
+                self._workers.notices.changed(int(rest[:18]))
             if running is not None:
                 self._workers.stop_turn(running)
             self._workers.wake_ready()

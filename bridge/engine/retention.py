@@ -11,6 +11,8 @@ import asyncio
 import sqlalchemy as sa
 import structlog
 
+from bridge.budgets import pace
+from bridge.budgets.budgets import Budgets
 from bridge.engine.inbox import Inbox
 from bridge.store.database import Database
 from bridge.store.errors import StoreTrouble
@@ -27,8 +29,9 @@ PAUSE_SECONDS = 0.05
 class Retention:
     """Run it on one node at a time."""
 
-    def __init__(self, db: Database, inbox: Inbox, days: int) -> None:
+    def __init__(self, db: Database, inbox: Inbox, budgets: Budgets, days: int) -> None:
         self._db = db
+        self._budgets = budgets
         self._inbox = inbox
         self._days = days
 
@@ -49,7 +52,7 @@ class Retention:
         """Delete all that is old enough, in small transactions; gives how many rows were chosen.
         What is open or waits is never old enough."""
         total = 0
-        for step in (self._messages, self._clicks, self._keys):
+        for step in (self._messages, self._clicks, self._keys, self._counts):
             while gone := await self._db.tx(step, durable=False):
                 total += gone
                 await asyncio.sleep(PAUSE_SECONDS)
@@ -75,6 +78,10 @@ class Retention:
         if ids:
             con.execute(click.delete().where(click.c.id.in_(ids)))
         return len(ids)
+
+    def _counts(self, con: sa.Connection) -> int:
+        gone = self._budgets.forget(con, BATCH)
+        return gone + pace.forget(con, self._budgets.clock(), BATCH)
 
     def _keys(self, con: sa.Connection) -> int:
         old = sa.select(seen.c.key).where(seen.c.at < self._oldest).order_by(seen.c.at)

@@ -38,7 +38,7 @@ class House:
     def __init__(
         self, home: Path, database: str = "", *, clock: Callable[[], float] = time.time
     ) -> None:
-        """`clock` is the agent service's."""
+        """`clock` is for decisions and budgets, of both services."""
         self.home = home
         self.database = database
         self.clock = clock
@@ -69,13 +69,20 @@ class House:
             "bridge_adapters": "memory",
             "bridge_database_url": self.database,
             "bridge_listen": "off",
+            "bridge_messages_a_minute": 0,
+            "bridge_commands_a_minute": 0,
             "bridge_agent_patience_seconds": 20.0,
             **values,
         }
         return BridgeSettings(_env_file=None, **values)
 
     def make(self, **values: object) -> Bridge:
-        return Bridge(self.settings(**values), given=[plugin(self.platform)], drain_seconds=0.05)
+        return Bridge(
+            self.settings(**values),
+            given=[plugin(self.platform)],
+            drain_seconds=0.05,
+            clock=self.clock,
+        )
 
     async def start(self, **values: object) -> Bridge:
         self.bridge = self.make(**values)
