@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import aiohttp
 import structlog
@@ -187,8 +187,8 @@ class AgentClient:
         """What was used since then, the dearest first; of one person, or with an empty one of
         all."""
         of = f"&person={person}" if person else ""
-        data = await self.call("GET", f"/v1/usage/sums?since={int(since)}&by={by}{of}", None)
-        return [UsageSum(**known(UsageSum, one)) for one in cast("list[dict[str, Any]]", data)]
+        data = await self._json("GET", f"/v1/usage/sums?since={int(since)}&by={by}{of}", None, "")
+        return [UsageSum(**known(UsageSum, one)) for one in data] if isinstance(data, list) else []
 
     async def metrics(self) -> bytes:
         """Its counts, in Prometheus' text format. Raises `ServiceError`."""
@@ -301,7 +301,11 @@ class AgentClient:
     async def call(
         self, method: str, path: str, body: object | None, request_id: str = ""
     ) -> dict[str, Any]:
-        """One call with a JSON answer. Raises `ServiceError`."""
+        """One call whose answer is a JSON object. Raises `ServiceError`."""
+        answer = await self._json(method, path, body, request_id)
+        return answer if isinstance(answer, dict) else {}
+
+    async def _json(self, method: str, path: str, body: object | None, request_id: str) -> object:
         raw = b"" if body is None else json.dumps(body, ensure_ascii=False).encode()
         headers = {"Content-Type": "application/json"} if raw else {}
         try:
@@ -316,7 +320,7 @@ class AgentClient:
                 answer = await body_of(response)
                 if response.status >= 300:
                     raise errors.from_json(answer, response.status)
-                return answer if isinstance(answer, dict) else {}
+                return answer
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise unavailable(error) from error
 

@@ -40,9 +40,12 @@ def check(
     if free - now <= WINDOW + 1e-6:
         _keep(con, db, who=who, kind=kind, free_at=free, told_at=row.told_at if row else 0.0)
         return None
-    if row is not None and 0 <= now - row.told_at < WINDOW:
+    told = row is not None and 0 <= now - row.told_at < WINDOW
+    kept = free - WINDOW / most  # of a clock that went back, no more than it is worth now
+    told_at = row.told_at if row is not None and told else now
+    _keep(con, db, who=who, kind=kind, free_at=kept, told_at=told_at)
+    if told:
         return TooFast()
-    con.execute(pace.update().where(c.who == who, c.kind == kind).values(told_at=now))
     seconds = ceil(free - now - WINDOW)
     what = "That message was" if kind == "message" else "That was"
     return TooFast(
