@@ -57,13 +57,13 @@ class Inbox:
         self, con: sa.Connection, said: MessageIn, problem: str, claim: bool
     ) -> tuple[bool, Job | None, bool] | TooFast:
         """As `submit`, for one who does not write too fast. What is too much is not stored; it is
-        a duplicate from then on."""
+        a duplicate from then on. The machine's owner may pipe in what they like."""
         turn_id = access.mint("t")
         if not self._new(con, said, turn_id):
             return False, None, False
         admitted = admission.admit(con, self._db, said.sender, said.address)
         most = self._budgets.rules.messages
-        if most:
+        if most and not said.sender.host_owner:
             who, now = _writer(said, admitted[0]), self._budgets.clock()
             if fast := pace.check(con, self._db, who, "message", most, now):
                 return fast

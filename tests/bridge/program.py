@@ -93,7 +93,6 @@ async def main(home: Path, listen: str = "off", name: str = "") -> None:
         bascule_home=home,
         bridge_adapters="memory",
         bridge_listen=listen,
-        bridge_messages_a_minute=0,
     )
     bridge = Bridge(settings, given=[plugin(Doorway(home, name))])
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, bridge.finish)

@@ -15,10 +15,11 @@ import sqlalchemy as sa
 
 from adapters.contract import Sender
 from bridge.budgets.budgets import Budgets, Rules
+from bridge.engine.retention import Retention
 from bridge.people.access import Person
 from bridge.store.dialects import database_at
-from bridge.store.schema import message, turns_taken
-from tests.bridge.house import OWNER, House, until
+from bridge.store.schema import budget_warning, message, pace, turns_taken
+from tests.bridge.house import OWNER, STRANGER, House, until
 from tests.bridge.test_people import ADA, BEN, let_in
 from tests.bridge.town import Town
 
@@ -165,6 +166,41 @@ async def test_a_kill_counts_nothing_twice_and_loses_nothing(town, database):
     assert len(town.turns()) == 3
 
 
+async def test_what_nothing_asks_for_any_more_is_forgotten(dear):
+    """Counts and warnings after a year and a month, paces after a minute; nothing else."""
+    await dear.start(bridge_person_turns_a_day=1, bridge_messages_a_minute=9)
+    await dear.say("say x")
+    await dear.sees("x")
+    forget = Retention(
+        dear.bridge.db, None, Budgets(dear.bridge.db, Rules(), dear.clock), 30
+    ).forget
+
+    async def left() -> list[int]:
+        tables = (turns_taken, budget_warning, pace)
+        counts = [sa.select(sa.func.count()).select_from(table) for table in tables]
+        return await dear.bridge.db.tx(lambda con: [con.scalar(count) for count in counts])
+
+    await forget()
+    assert await left() == [1, 1, 1]
+    dear.clock.now += 390 * DAY
+    await forget()
+    assert await left() == [1, 1, 0]
+    dear.clock.now += 12 * DAY
+    await forget()
+    assert await left() == [0, 0, 0]
+
+
+async def test_a_warning_is_of_one_turn(dear):
+    """That turn may be shown again after a crash and warns again, by the same post; no other."""
+    await dear.start()
+    db = dear.bridge.db
+    budgets = Budgets(db, Rules(), dear.clock)
+    asked = [("t1", True), ("t2", False), ("t1", True)]
+    for turn, warns in asked:
+        assert await db.tx(budgets.warns, "p1", "usd", "2026-11-24", turn) is warns
+    assert await db.tx(budgets.warns, "p1", "usd", "2026-11-25", "t2") is True
+
+
 # ---- money ----
 
 
@@ -285,9 +321,9 @@ async def test_usage(dear):
     await dear.say("say one", "a1", sender=ADA)
     await dear.sees("one", "a1")
     dear.clock.now += DAY
-    await dear.command("model", "a1", sender=ADA, rest="big")
-    await dear.say("say two\nsay three", "a1", sender=ADA)
-    await dear.sees("three", "a1")
+    await dear.command("model", "a2", sender=ADA, rest="big")
+    await dear.say("say two\nsay three", "a2", sender=ADA)
+    await dear.sees("three", "a2")
 
     mine = await used(dear, "", ADA, "a1", "- 1 turns\n- $2.00 of $10.00 (20 %)")
     assert "**November**\n\n- 2 turns\n- $3.00" in mine
@@ -344,25 +380,49 @@ async def test_who_writes_too_fast(dear, wait):
 
 async def test_commands_have_a_pace_and_stop_has_none(dear):
     """However fast somebody writes, what runs can be stopped."""
-    await dear.start(bridge_commands_a_minute=3)
-    await dear.say("say busy then hang")
-    await dear.sees("busy")
-    said = [await dear.command("status") for _ in range(5)]
+    await dear.start(bridge_commands_a_minute=4)
+    await let_in(dear, ADA, "a1")
+    await dear.say("say busy then hang", "a1", sender=ADA)
+    await dear.sees("busy", "a1")
+    said = [await dear.command("status", "a1", sender=ADA) for _ in range(5)]
     assert ["working" in one for one in said] == [True, True, True, False, False]
-    assert "Write it again in 20 s" in said[3]
-    assert "Stopping" in await dear.command("stop")
-    await dear.sees("Stopped.")
+    assert "Write it again in 15 s" in said[3]
+    assert "Stopping" in await dear.command("stop", "a1", sender=ADA)
+    await dear.sees("Stopped.", "a1")
     dear.clock.now += 60
-    assert "Nothing" in await dear.command("status")
+    assert "Nothing" in await dear.command("status", "a1", sender=ADA)
 
 
 async def test_a_clock_that_goes_back_locks_nobody_out(dear):
     """At most for a minute."""
     await dear.start(bridge_messages_a_minute=1)
-    await dear.say("say one", "c1")
-    await dear.sees("one", "c1")
+    await let_in(dear, ADA, "a1")
+    await dear.say("say one", "a1", sender=ADA)
+    await dear.sees("one", "a1")
     dear.clock.now -= 365 * DAY
-    await dear.say("say never", "c2")
+    await dear.say("say never", "a2", sender=ADA)
     dear.clock.now += 61
-    await dear.say("say two", "c3")
-    await dear.sees("two", "c3")
+    await dear.say("say two", "a3", sender=ADA)
+    await dear.sees("two", "a3")
+
+
+async def test_the_owner_of_the_machine_has_no_pace(dear):
+    """What they pipe into the terminal is taken, however much it is."""
+    await dear.start(bridge_messages_a_minute=1, bridge_commands_a_minute=1)
+    for number in range(4):
+        await dear.say(f"say answer {number}", f"c{number}")
+        assert "not taken" not in await dear.command("status", f"c{number}")
+        await dear.sees(f"answer {number}", f"c{number}")
+
+
+async def test_a_strangers_pace_is_their_own(dear, wait):
+    """Each account that is nobody's by itself; what is too much is kept nowhere."""
+    await dear.start(bridge_messages_a_minute=2)
+    for number in range(6):
+        await dear.say("say x", "s1", sender=STRANGER, key=f"s{number}")
+    await dear.say("say x", "a1", sender=ADA)
+    await dear.sees("not let in yet", "a1")
+    await wait(lambda: len(told(dear, "s1", "not let in yet")) == 2)
+    await dear.sees("2 a minute", "s1")
+    count = sa.select(sa.func.count()).select_from(message)
+    assert await dear.bridge.db.tx(lambda con: con.scalar(count)) == 3

@@ -95,7 +95,7 @@ async def test_what_is_counted(house, wait):
     await house.say("", "a2", sender=ADA)
     await house.sees("empty", "a2")
     house.platform.trouble = [DeliveryError("Once."), NotAllowed("Never.")]
-    await house.say("fail 500", "c1")
+    await house.say("error 500", "c1")
     await wait(lambda: not house.platform.trouble)
     await house.quiet("c1")
     await house.say("bash git push", "c2")
@@ -176,5 +176,5 @@ def test_models_are_a_few():
 @pytest.mark.parametrize("token", ["short", "a token with spaces in it", "\u00e9" * 20])
 def test_a_bad_token_is_refused(house, token):
     """One that could be guessed, or that no header can carry."""
-    with pytest.raises(ValueError, match="characters|spaces"):
+    with pytest.raises(ValueError, match=r"characters|spaces"):
         house.settings(bridge_metrics_token=token)
