@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from math import ceil
 
 import sqlalchemy as sa
+from sqlalchemy.sql.dml import ReturningInsert
 
 from agent_service.contract import WARN_SHARE, Budget, Period
 from bridge.budgets.amounts import Amount, What
@@ -49,10 +50,28 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A turn that somebody wants: why they may not, or what they are told with it."""
+    """A turn that somebody wants: what it brings along for the agent service to hold to, or why it
+    is refused; and what they are told with it."""
 
+    budgets: tuple[Budget, ...] = ()
     refused: str = ""
     notice: str = ""
+
+
+UNLIMITED = 2**31 - 1
+_LIMITS = sa.select(budget.c.person, budget.c.what, budget.c.most).where(
+    budget.c.person.in_((sa.bindparam("it"), DEPLOYMENT))
+)
+
+
+def _take(db: Database) -> ReturningInsert[int]:
+    c = turns_taken.c
+    fresh = db.insert(turns_taken).values(turns=1)
+    return fresh.on_conflict_do_update(
+        index_elements=[c.person, c.day],
+        set_={"turns": c.turns + 1},
+        where=c.turns < sa.bindparam("most", type_=sa.Integer),
+    ).returning(c.turns)
 
 
 class Budgets:
@@ -72,18 +91,22 @@ class Budgets:
 
     def limits(self, con: sa.Connection, person: str) -> Limits:
         """What holds for a person a day."""
-        set_ = self._set(con, person)
-        turns = set_.get("turns", self.rules.turns)
-        return Limits(set_.get("usd", self.rules.usd), None if turns is None else int(turns))
+        return self._limits(con, person)[0]
 
     def deployment(self, con: sa.Connection) -> float | None:
         """US dollars of everybody together a month; None is no limit."""
-        return self._set(con, DEPLOYMENT).get("usd", self.rules.deployment_usd)
+        return self._limits(con, DEPLOYMENT)[1]
 
-    def _set(self, con: sa.Connection, person: str) -> dict[str, float | None]:
-        c = budget.c
-        rows = con.execute(sa.select(c.what, c.most).where(c.person == person))
-        return {row.what: row.most for row in rows}
+    def _limits(self, con: sa.Connection, person: str) -> tuple[Limits, float | None]:
+        """(of the person, of the deployment)."""
+        rows = con.execute(_LIMITS, {"it": person}).all()
+        mine = {row.what: row.most for row in rows if row.person == person}
+        ours = {row.what: row.most for row in rows if row.person == DEPLOYMENT}
+        turns = mine.get("turns", self.rules.turns)
+        return (
+            Limits(mine.get("usd", self.rules.usd), None if turns is None else int(turns)),
+            ours.get("usd", self.rules.deployment_usd),
+        )
 
     def change(
         self, con: sa.Connection, person: str, what: What, amount: Amount, by: Person
@@ -101,39 +124,26 @@ class Budgets:
 
     # ---- turns ----
 
-    def of_turn(self, con: sa.Connection, person: str) -> tuple[Budget, ...]:
-        """What a turn of this person brings along for the agent service to hold to."""
-        usd, all_usd, where = (
-            self.limits(con, person).usd,
-            self.deployment(con),
-            self.rules.time_zone,
-        )
-        mine = () if usd is None else (Budget("person", usd, "day", where),)
-        ours = () if all_usd is None else (Budget("deployment", all_usd, "month", where),)
-        return (*mine, *ours)
-
     def take(self, con: sa.Connection, who: Person, turn_id: str) -> Taken:
         """Count a turn of today, unless that is one too many. Two at once, on two nodes too, never
         pass the limit together."""
-        most, day, c = self.limits(con, who.id).turns, self.now("day"), turns_taken.c
-        if most == 0:
-            return Taken(refused=self._no_turns(who, 0, day))
-        fresh = self._db.insert(turns_taken).values(person=who.id, day=day.name, turns=1)
-        counted = fresh.on_conflict_do_update(
-            index_elements=[c.person, c.day],
-            set_={"turns": c.turns + 1},
-            where=None if most is None else c.turns < most,
-        ).returning(c.turns)
-        count = con.scalar(counted)
+        limits, all_usd = self._limits(con, who.id)
+        day, where, most = self.now("day"), self.rules.time_zone, limits.turns
+        mine = () if limits.usd is None else (Budget("person", limits.usd, "day", where),)
+        ours = () if all_usd is None else (Budget("deployment", all_usd, "month", where),)
+        budgets = (*mine, *ours)
+        its = {"person": who.id, "day": day.name, "most": UNLIMITED if most is None else most}
+        count = con.scalar(self._db.prepared(_take), its) if most != 0 else None
         if count is None:
             return Taken(refused=self._no_turns(who, most or 0, day))
         if most is None or count < ceil(most * WARN_SHARE):
-            return Taken()
+            return Taken(budgets)
         if not self.warns(con, who.id, "turns", day.name, turn_id):
-            return Taken()
+            return Taken(budgets)
         return Taken(
+            budgets,
             notice=f"{count} of your {most} turns of today are used. They renew {day.renews}; "
-            "`usage` shows how far you are."
+            "`usage` shows how far you are.",
         )
 
     def _no_turns(self, who: Person, most: int, day: Current) -> str:

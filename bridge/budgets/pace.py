@@ -8,6 +8,7 @@ from math import ceil
 from typing import Literal
 
 import sqlalchemy as sa
+from sqlalchemy.sql.dml import ReturningInsert
 
 from bridge.store.database import Database
 from bridge.store.schema import pace
@@ -33,20 +34,19 @@ def check(
 ) -> TooFast | None:
     """None where one more is within `most` a minute, and counted. A clock that went back, or of
     another node, costs nobody more than a minute."""
-    c = pace.c
-    row = con.execute(sa.select(pace).where(c.who == who, c.kind == kind).with_for_update()).first()
-    free = min(max(row.free_at, now), now + WINDOW) if row is not None else now
-    free += WINDOW / most
-    if free - now <= WINDOW + 1e-6:
-        _keep(con, db, who=who, kind=kind, free_at=free, told_at=row.told_at if row else 0.0)
+    its = {"who": who, "kind": kind, "now": now, "each": WINDOW / most}
+    if con.execute(db.prepared(_take), its).first() is not None:
         return None
-    told = row is not None and 0 <= now - row.told_at < WINDOW
-    kept = free - WINDOW / most  # of a clock that went back, no more than it is worth now
-    told_at = row.told_at if row is not None and told else now
-    _keep(con, db, who=who, kind=kind, free_at=kept, told_at=told_at)
+    c = pace.c
+    here = sa.and_(c.who == who, c.kind == kind)
+    row = con.execute(sa.select(pace).where(here).with_for_update()).one()
+    told = 0 <= now - row.told_at < WINDOW
+    free_at = min(row.free_at, now + WINDOW)
+    told_at = row.told_at if told else now
+    con.execute(pace.update().where(here).values(free_at=free_at, told_at=told_at))
     if told:
         return TooFast()
-    seconds = ceil(free - now - WINDOW)
+    seconds = ceil(free_at + WINDOW / most - now - WINDOW)
     what = "That message was" if kind == "message" else "That was"
     return TooFast(
         f"{what} not taken: {most} a minute are the most of one person. "
@@ -54,14 +54,16 @@ def check(
     )
 
 
-def _keep(con: sa.Connection, db: Database, **values: object) -> None:
-    fresh = db.insert(pace).values(**values)
-    con.execute(
-        fresh.on_conflict_do_update(
-            index_elements=[pace.c.who, pace.c.kind],
-            set_={"free_at": fresh.excluded.free_at, "told_at": fresh.excluded.told_at},
-        )
-    )
+def _take(db: Database) -> ReturningInsert[float]:
+    """Adds what one more is worth, unless that is more than a minute from now."""
+    c = pace.c
+    now, each = sa.bindparam("now", type_=sa.Double), sa.bindparam("each", type_=sa.Double)
+    fresh = db.insert(pace).values(free_at=now + each, told_at=0.0)
+    latest = sa.case((c.free_at > now + WINDOW, now + WINDOW), else_=c.free_at)
+    then = sa.case((latest > now, latest), else_=now) + each
+    return fresh.on_conflict_do_update(
+        index_elements=[c.who, c.kind], set_={"free_at": then}, where=then <= now + WINDOW + 1e-6
+    ).returning(c.free_at)
 
 
 def forget(con: sa.Connection, now: float, batch: int) -> int:

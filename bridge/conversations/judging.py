@@ -71,7 +71,7 @@ def judge(
         quotes=tuple(quotes),
         model=home.model,
         limits=replace(Limits(), seconds=seconds),
-        budgets=budgets.of_turn(con, who.id),
+        budgets=taken.budgets,
         own=part == "owner" and not sharing.is_shared(con, home),
     )
     return Judged(asdict(made), notice=taken.notice)

@@ -169,11 +169,11 @@ async def test_a_kill_counts_nothing_twice_and_loses_nothing(town, database):
 async def test_what_nothing_asks_for_any_more_is_forgotten(dear):
     """Counts and warnings after a year and a month, paces after a minute; nothing else."""
     await dear.start(bridge_person_turns_a_day=1, bridge_messages_a_minute=9)
-    await dear.say("say x")
-    await dear.sees("x")
-    forget = Retention(
-        dear.bridge.db, None, Budgets(dear.bridge.db, Rules(), dear.clock), 30
-    ).forget
+    await let_in(dear, ADA, "a1")
+    await dear.say("say x", "a1", sender=ADA)
+    await dear.sees("x", "a1")
+    budgets = Budgets(dear.bridge.db, Rules(), dear.clock)
+    forget = Retention(dear.bridge.db, None, budgets, 30).forget
 
     async def left() -> list[int]:
         tables = (turns_taken, budget_warning, pace)
@@ -389,6 +389,7 @@ async def test_commands_have_a_pace_and_stop_has_none(dear):
     assert "Write it again in 15 s" in said[3]
     assert "Stopping" in await dear.command("stop", "a1", sender=ADA)
     await dear.sees("Stopped.", "a1")
+    await dear.quiet("a1")
     dear.clock.now += 60
     assert "Nothing" in await dear.command("status", "a1", sender=ADA)
 
