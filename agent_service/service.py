@@ -14,9 +14,10 @@ from pathlib import Path
 import structlog
 from aiohttp import web
 
-from agent_service.broker.broker import Broker
+from agent_service.broker.broker import Answered, Broker
 from agent_service.broker.ledger import Ledger
 from agent_service.broker.prices import PricesInvalid
+from agent_service.broker.purses import Purses
 from agent_service.broker.tokens import Grant, SessionToken
 from agent_service.claude.options import bundled_cli
 from agent_service.claude.sessions import ClaudeSessions
@@ -37,6 +38,7 @@ from agent_service.egress.proxy import Attempt, Network
 from agent_service.http.app import AUDIENCE, make_app
 from agent_service.http.credentials import CredentialHandlers
 from agent_service.http.routes import ADMIN, BRIDGE
+from agent_service.metrics import Metrics
 from agent_service.policy.policies import Policies
 from agent_service.sandbox import memory
 from agent_service.sandbox.launch import LaunchImpossible
@@ -78,12 +80,13 @@ class AgentService:
     def __init__(
         self,
         settings: AgentSettings,
-        sessions: SessionFactory | None = None,
+        sessions: Callable[[Broker], SessionFactory] | None = None,
         network: Network | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`sessions` replaces the real CLI; the scripted service uses it. `network` replaces the
-        world that agents may reach, `clock` the time by which decisions expire."""
+        world that agents may reach, `clock` the time by which decisions expire and the periods of
+        budgets are."""
         self._clock = clock
         self._settings = settings
         self._network = network or Network()
@@ -122,9 +125,15 @@ class AgentService:
             secret=settings.agent_api_key.get_secret_value(),
         )
         await keyring.open()
-        self._ledger = Ledger(self._database)
+        ledger = self._ledger = Ledger(self._database, self._clock)
+        purses, metrics = Purses(ledger.used, self._clock), Metrics()
+
+        def answered(answer: Answered) -> None:
+            metrics.answered(answer)
+            ledger.add(answer)
+
         try:
-            self._broker = make_broker(settings, keyring, self._ledger)
+            self._broker = make_broker(settings, keyring, ledger, purses, answered)
         except PricesInvalid as error:
             raise StartFailed(f"AGENT_PRICES_FILE: {error}") from None
         hosts = Hosts(self._database, listed(settings.agent_egress))
@@ -133,10 +142,13 @@ class AgentService:
         exits = Exits(hosts, self._journal.add, self._network)
         workspaces = Workspaces(settings.home / "workspaces")
         pool = SessionPool(
-            self._sessions or self._claude(workspaces, self._broker, exits, keyring, self._ledger),
+            self._sessions(self._broker)
+            if self._sessions is not None
+            else self._claude(workspaces, self._broker, exits, keyring, answered),
             budget=memory.budget(settings.agent_sessions_mib),
             idle_seconds=settings.agent_idle_minutes * 60,
         )
+        metrics.watch(pool)
         self._sign_ins = await self._personal(keyring, self._journal)
         policies = Policies(
             self._database,
@@ -152,14 +164,14 @@ class AgentService:
             sign_in_of=self._sign_ins.of,
             may_begin=keyring.may_begin,
         )
-        ends, patience = Ends(), settings.agent_decision_hours * 3600
+        ends, patience = Ends(metrics.ended), settings.agent_decision_hours * 3600
         interruptions = Interruptions(
             self._database, ends, decision_seconds=patience, clock=self._clock
         )
         asking = Asking(
             self._database, pool, policies, decision_seconds=patience, clock=self._clock
         )
-        driver = TurnDriver(self._database, pool, openings, ends, interruptions, asking)
+        driver = TurnDriver(self._database, pool, openings, ends, interruptions, asking, purses)
         # Without a sandbox nothing keeps two people apart.
         alone = self._sessions is None and settings.agent_sandbox == "off"
         self._runner = TurnRunner(
@@ -183,6 +195,7 @@ class AgentService:
             policies,
             credentials,
             hosts,
+            metrics,
             verifier,
             lambda: self._ready,
         )
@@ -276,10 +289,10 @@ class AgentService:
         broker: Broker,
         exits: Exits,
         keyring: Keyring,
-        ledger: Ledger,
+        answered: Callable[[Answered], None],
     ) -> ClaudeSessions:
         try:
-            return make_sessions(self._settings, workspaces, broker, exits, keyring, ledger.add)
+            return make_sessions(self._settings, workspaces, broker, exits, keyring, answered)
         except SandboxImpossible as error:
             raise StartFailed(
                 f"The sandbox does not work here: {error}",

@@ -10,6 +10,7 @@ import aiohttp
 
 from agent_service.broker.broker import Broker
 from agent_service.broker.prices import PriceTable
+from agent_service.broker.purses import Purses
 from agent_service.broker.rules import Rules
 from agent_service.broker.tokens import Grant
 from agent_service.credentials.keyring import Key
@@ -28,6 +29,10 @@ async def _nothing(_conversation: str) -> float:
     return 0.0
 
 
+async def _no_one(_person: str | None, _since: float) -> float:
+    return 0.0
+
+
 async def measure(pairs: int) -> list[Ratio]:
     """Interleaved pairs of the same answer, with and without the broker in between."""
     ratio = Ratio("Broker: a streamed answer of 4 s", 1.02)
@@ -35,7 +40,12 @@ async def measure(pairs: int) -> list[Ratio]:
         async with ScriptedMessages() as model:
             key = Key("bench", model.url, "bench")
             broker = Broker(
-                lambda _who: key, Rules(), PriceTable(), lambda _answered: None, _nothing
+                lambda _who: key,
+                Rules(),
+                PriceTable(),
+                lambda _answered: None,
+                _nothing,
+                Purses(_no_one),
             )
             gate = await broker.open(Grant("bench", "c", "w"), Path(folder) / "model.sock")
             through = aiohttp.UnixConnector(str(gate.socket))

@@ -23,6 +23,8 @@ from agent_service.contract import (
     PolicyRule,
     PolicyView,
     TurnView,
+    UsageBy,
+    UsageSum,
     errors,
     events,
     signing,
@@ -181,6 +183,27 @@ class AgentClient:
         except errors.NotFound:
             return
 
+    async def usage(self, since: float, by: UsageBy, person: str) -> list[UsageSum]:
+        """What was used since then, the dearest first; of one person, or with an empty one of
+        all."""
+        of = f"&person={person}" if person else ""
+        data = await self._json("GET", f"/v1/usage/sums?since={int(since)}&by={by}{of}", None, "")
+        return [UsageSum(**known(UsageSum, one)) for one in data] if isinstance(data, list) else []
+
+    async def metrics(self) -> bytes:
+        """Its counts, in Prometheus' text format. Raises `ServiceError`."""
+        try:
+            async with self.open().get(
+                self.url("/metrics"),
+                middlewares=(self.signing("GET", "/metrics", b"", ""),),
+                timeout=self._call_timeout,
+            ) as response:
+                if response.status != 200:
+                    raise errors.from_json(await body_of(response), response.status)
+                return await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise unavailable(error) from error
+
     async def set_deciders(self, workspace: str, people: tuple[str, ...], by: str) -> None:
         """From now on the answers of these people count there, and of nobody else."""
         body = {"people": people, "by": by}
@@ -278,7 +301,11 @@ class AgentClient:
     async def call(
         self, method: str, path: str, body: object | None, request_id: str = ""
     ) -> dict[str, Any]:
-        """One call with a JSON answer. Raises `ServiceError`."""
+        """One call whose answer is a JSON object. Raises `ServiceError`."""
+        answer = await self._json(method, path, body, request_id)
+        return answer if isinstance(answer, dict) else {}
+
+    async def _json(self, method: str, path: str, body: object | None, request_id: str) -> object:
         raw = b"" if body is None else json.dumps(body, ensure_ascii=False).encode()
         headers = {"Content-Type": "application/json"} if raw else {}
         try:
@@ -293,7 +320,7 @@ class AgentClient:
                 answer = await body_of(response)
                 if response.status >= 300:
                     raise errors.from_json(answer, response.status)
-                return answer if isinstance(answer, dict) else {}
+                return answer
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise unavailable(error) from error
 

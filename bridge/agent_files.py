@@ -24,6 +24,10 @@ class Spooled:
     sha256: str
 
 
+class Taken(errors.Conflict):
+    """Another file is there, and stays."""
+
+
 class AgentFiles:
     """Every method raises `ServiceError`; `Unavailable` ones may be tried again."""
 
@@ -32,8 +36,8 @@ class AgentFiles:
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=SILENCE)
 
     async def upload(self, workspace: str, path: str, file: Spooled) -> FileEntry:
-        """Put it there, in place of a file that is. It is never whole in memory."""
-        target = _file(workspace, path)
+        """Put it there; it is never whole in memory. Raises `Taken` where another file is."""
+        target = f"{_file(workspace, path)}&fresh=1"
         try:
             # By a descriptor of its own: whoever sends it closes it, and reads from its beginning.
             with open(f"/proc/self/fd/{file.handle}", "rb") as body:  # noqa: PTH123, ASYNC230
@@ -46,7 +50,8 @@ class AgentFiles:
                 ) as response:
                     answer = await body_of(response)
                     if response.status >= 300:
-                        raise errors.from_json(answer, response.status)
+                        error = errors.from_json(answer, response.status)
+                        raise Taken(str(error)) if error.fields.get("taken") else error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise unavailable(error) from error
         return _entry(answer)

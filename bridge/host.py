@@ -30,6 +30,7 @@ from adapters.contract import (
 )
 from agent_service.contract import errors
 from bridge.agent_client import AgentClient
+from bridge.budgets.budgets import Budgets
 from bridge.conversations import commands, places, sharing, standing
 from bridge.conversations.asked import Reply
 from bridge.engine.clicks import Clicks
@@ -62,8 +63,10 @@ class BridgeHost:
         client: AgentClient,
         deciders: Deciders,
         schedules: Schedules,
+        budgets: Budgets,
     ) -> None:
         self._db = db
+        self._budgets = budgets
         self._workers = workers
         self._clicks = clicks
         self._client = client
@@ -165,7 +168,9 @@ class BridgeHost:
         def fn(con: sa.Connection) -> Reply | None:
             if not remember(con, self._db, keys):
                 return None
-            reply = commands.run(con, self._db, command, stop_message, self._schedules.table)
+            reply = commands.run(
+                con, self._db, command, stop_message, self._schedules.table, self._budgets
+            )
             if reply.unfinished:
                 # It is over once what is left is done. One that comes again after a crash in
                 # between does it: all of these bear to be done twice.

@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 import structlog
 from aiohttp import web
 
 from adapters.contract import Adapter, DeliveryError, Plugin, SetupInvalid
+from agent_service.contract import WARN_SHARE
 from bridge import plugins
 from bridge.agent_client import AgentClient
 from bridge.agent_files import AgentFiles
+from bridge.budgets.amounts import share
+from bridge.budgets.budgets import Budgets, Rules
+from bridge.budgets.warning import Warnings
 from bridge.engine.attaching import Attaching, FileLimits
 from bridge.engine.clicks import Clicks
 from bridge.engine.deciding import Deciding
@@ -26,8 +31,9 @@ from bridge.engine.statusline import StatusLines
 from bridge.engine.turn import Present
 from bridge.engine.worker import Workers
 from bridge.host import BridgeHost
-from bridge.http_api import health
+from bridge.http_api import health, metrics
 from bridge.http_api.health import Part
+from bridge.metrics import Metrics, backlog
 from bridge.people.access import mint
 from bridge.people.claiming import Claiming
 from bridge.people.deciders import Deciders
@@ -63,8 +69,8 @@ class Bridge:
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`given` plugins need no entry point; `adapter_settings` replaces the environment for
-        the adapters it names; schedules go by `clock`. Raises `SettingsInvalid` or
-        `PluginInvalid`; opens nothing."""
+        the adapters it names; `clock` says when schedules are due and what day it is for budgets.
+        Raises `SettingsInvalid` or `PluginInvalid`; opens nothing."""
         keys = read_signing_keys(settings.signing_keys_file)
         self.settings = settings
         self._drain_seconds = (
@@ -90,16 +96,20 @@ class Bridge:
         self._broke: dict[str, tuple[float, str]] = {}
         self._ending = False
         node = mint("n")
+        self._metrics = Metrics()
+        self._budgets = Budgets(self.db, _rules(settings), clock)
+        self._warnings = Warnings(self.db, self._budgets, self.client)
         inbox = Inbox(
             self.db,
             node,
             settings.adapters,
             settings.bridge_turn_seconds,
             settings.bridge_person_concurrency,
+            self._budgets,
         )
         self._leader = Leader(self.db, node)
         self._claiming = Claiming(self.db, settings.home)
-        self._retention = Retention(self.db, inbox, settings.bridge_keep_days)
+        self._retention = Retention(self.db, inbox, self._budgets, settings.bridge_keep_days)
         patience = settings.bridge_agent_patience_seconds
         deciders = Deciders(self.db, self.client)
         files = AgentFiles(self.client)
@@ -123,6 +133,8 @@ class Bridge:
             lines=self._lines,
             report=self._heard,
             displaced=due.displaced,
+            warnings=self._warnings,
+            metrics=self._metrics,
             concurrency=settings.bridge_concurrency,
             patience=patience,
         )
@@ -144,7 +156,13 @@ class Bridge:
         )
         self._feed = Feed(self.db, self.client, self._workers, inbox, self._late.settle)
         self.host = BridgeHost(
-            self.db, self._workers, self._clicks, self.client, deciders, self.schedules
+            self.db,
+            self._workers,
+            self._clicks,
+            self.client,
+            deciders,
+            self.schedules,
+            self._budgets,
         )
         self._tasks: list[asyncio.Task[None]] = []
         self._runner: web.AppRunner | None = None
@@ -255,6 +273,8 @@ class Bridge:
             return
         app = web.Application()
         health.init_app(app, self._checks())
+        token = self.settings.bridge_metrics_token.get_secret_value()
+        metrics.init_app(app, token, self._counted, self.client.metrics)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         site = web.TCPSite(self._runner, *where)
@@ -272,8 +292,13 @@ class Bridge:
         """How every part is, as `/healthz` tells it."""
         return await health.look(self._checks())
 
+    async def _counted(self) -> bytes:
+        now = await self.db.tx(backlog, self.db, durable=False)
+        return self._metrics.text(now, self._workers.at_work, await self.parts())
+
     def _checks(self) -> dict[str, health.Check]:
         checks: dict[str, health.Check] = {"store": self._store_part, "agent": self._agent_part}
+        checks["budget"] = self._budget_part
         for adapter in self.adapters.values():
             checks[f"adapter {adapter.name}"] = self._adapter_part(adapter)
         return checks
@@ -293,6 +318,17 @@ class Bridge:
             return Part("ok")
         return Part("failed", "The agent service does not answer.", "See `bascule doctor`.")
 
+    async def _budget_part(self) -> Part:
+        stand = await self._warnings.deployment()
+        if stand is None or stand[0] < stand[1] * WARN_SHARE:
+            return Part("ok")
+        used, most = stand
+        return Part(
+            "degraded",
+            f"{share(used, most)} of the deployment's budget of this month is used.",
+            "An admin can raise it in the chat: `budget deployment`.",
+        )
+
     def _adapter_part(self, adapter: Adapter) -> health.Check:
         async def check() -> Part:
             if refused := self._failed.get(adapter.name):
@@ -307,8 +343,21 @@ class Bridge:
 
         return check
 
-    def _heard(self, adapter: str, error: DeliveryError | None) -> None:
+    def _heard(self, adapter: str, error: DeliveryError | None, for_good: bool) -> None:
+        failed: Literal["failed", "retried"] = "failed" if for_good else "retried"
+        self._metrics.delivered(adapter, "done" if error is None else failed)
         if error is None:
             self._troubles.pop(adapter, None)
         else:
             self._troubles[adapter] = error
+
+
+def _rules(settings: BridgeSettings) -> Rules:
+    return Rules(
+        settings.bridge_person_usd_a_day,
+        settings.bridge_person_turns_a_day,
+        settings.bridge_deployment_usd_a_month,
+        settings.bridge_timezone,
+        settings.bridge_messages_a_minute,
+        settings.bridge_commands_a_minute,
+    )

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfigDict
 
 from bridge.schedules import zones
@@ -70,7 +70,12 @@ class BridgeSettings(HomeSettings):
     )
     bridge_listen: str = Field(
         default="127.0.0.1:8480",
-        description="host:port of the bridge's HTTP interface (/healthz), or off.",
+        description="host:port of the bridge's HTTP interface (/healthz, /metrics), or off.",
+    )
+    bridge_metrics_token: SecretStr = Field(
+        default=SecretStr(""),
+        description="Who sends it as `Authorization: Bearer …` may read /metrics and "
+        "/metrics/agent; 16 characters or more. Default: nobody may, there are none.",
     )
     bridge_concurrency: int = Field(
         default=50, ge=1, le=10_000, description="Turns that may be in progress at once."
@@ -110,6 +115,39 @@ class BridgeSettings(HomeSettings):
         description="Seconds to try again while the agent service is unreachable, before the "
         "person is offered a Retry.",
     )
+    bridge_person_usd_a_day: float | None = Field(
+        default=None,
+        ge=0,
+        le=1_000_000,
+        description="US dollars that one person may use a day, where an admin set them nothing "
+        "else (`budget`). The answer that crosses it is still delivered. Default: no limit.",
+    )
+    bridge_person_turns_a_day: int | None = Field(
+        default=None,
+        ge=0,
+        le=100_000,
+        description="Turns of one person a day, likewise. Default: no limit.",
+    )
+    bridge_deployment_usd_a_month: float | None = Field(
+        default=None,
+        ge=0,
+        le=1_000_000,
+        description="US dollars that everybody together may use a month, where an admin set "
+        "nothing else (`budget deployment`). Default: no limit.",
+    )
+    bridge_messages_a_minute: int = Field(
+        default=30,
+        ge=0,
+        le=10_000,
+        description="Messages of one person that are taken in a minute; more are refused with a "
+        "word. 0: as many as they write.",
+    )
+    bridge_commands_a_minute: int = Field(
+        default=60,
+        ge=0,
+        le=10_000,
+        description="Commands of one person, likewise. `stop` is always heard.",
+    )
     bridge_file_mib: int = Field(
         default=32, ge=1, le=512, description="The largest file a person can send, in MiB."
     )
@@ -121,8 +159,9 @@ class BridgeSettings(HomeSettings):
     )
     bridge_timezone: str = Field(
         default="UTC",
-        description="IANA time zone of people who have not set one with `timezone`, such as "
-        "Europe/Berlin.",
+        description="IANA time zone, such as Europe/Berlin: by its midnight the days and months of "
+        "budgets begin, for everybody alike, and schedules go by it for people who have not set "
+        "one with `timezone`.",
     )
     bridge_schedule_minutes: int = Field(
         default=5,
@@ -161,6 +200,16 @@ class BridgeSettings(HomeSettings):
         if (zone := zones.exact(value)) is None:
             raise ValueError("is no IANA time zone; one looks like Europe/Berlin, or UTC")
         return zone
+
+    @field_validator("bridge_metrics_token")
+    @classmethod
+    def _some_token(cls, value: SecretStr) -> SecretStr:
+        token = value.get_secret_value()
+        if token and (len(token) < 16 or not token.isascii() or not token.isprintable()):
+            raise ValueError("has fewer than 16 characters, or some that no token has")
+        if " " in token:
+            raise ValueError("has spaces")
+        return value
 
     @field_validator("bridge_listen")
     @classmethod

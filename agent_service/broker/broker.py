@@ -16,10 +16,12 @@ import aiohttp
 import structlog
 from aiohttp import web
 
+from agent_service.broker.bill import BUDGET_USED_UP, ORDER, USED_UP, Bill, Share
 from agent_service.broker.gate import Gate
 from agent_service.broker.meter import BYTES_A_TOKEN, Tokens
 from agent_service.broker.prices import PriceTable
-from agent_service.broker.requests import LARGEST_BODY, Asked, Handler
+from agent_service.broker.purses import Purses
+from agent_service.broker.requests import LARGEST_BODY, Handler
 from agent_service.broker.rules import Checked, Rules
 from agent_service.broker.spend import Spend
 from agent_service.broker.tokens import Grant, SessionToken
@@ -55,6 +57,7 @@ class Broker:
         prices: PriceTable,
         answered: Callable[[Answered], None],
         spent: Callable[[str], Awaitable[float]],
+        purses: Purses,
         unmetered: Callable[[str], None] = lambda _credential: None,
     ) -> None:
         """`choose` gives what a person's request uses, or raises `NoCredential`. It is asked for
@@ -67,6 +70,7 @@ class Broker:
         self._answered = answered
         self._spent = spent
         self.unmetered = unmetered
+        self._purses = purses
         self._spends: dict[str, Spend] = {}
         self._gates: set[Gate] = set()
         self._bodies = ThreadPoolExecutor(1, "broker-bodies")
@@ -130,6 +134,14 @@ class Broker:
             checked.model, Tokens(size // BYTES_A_TOKEN, output=checked.max_tokens)
         )
 
+    async def bill(self, token: SessionToken) -> Bill:
+        """What the session's next request is paid from."""
+        shares = [Share(token.spend, token.grant.cap_usd, USED_UP)]
+        for budget in sorted(token.budgets, key=lambda one: ORDER.index(one.whose)):
+            spend = await self._purses.spend(budget, token.person)
+            shares.append(Share(spend, budget.usd, BUDGET_USED_UP[budget.whose]))
+        return Bill(shares)
+
     def choose(self, person: str) -> Key:
         return self._choose(person)
 
@@ -143,15 +155,22 @@ class Broker:
             )
         return self._http
 
-    def account(self, asked: Asked, model: str, tokens: Tokens) -> None:
+    def account(
+        self,
+        token: SessionToken,
+        turn: str,
+        person: str,
+        credential: str,
+        model: str,
+        tokens: Tokens,
+    ) -> float:
+        """An answer is over; gives its US dollars. `turn` and `person` are those it was asked for:
+        the token's may be the next ones by now."""
         cost = self._prices.cost(model, tokens)
-        token = asked.token
         token.spend.usd += cost
+        self._purses.add(person, cost)
         try:
-            self._answered(
-                Answered(
-                    token.grant, asked.turn, asked.person, asked.key.credential, model, tokens, cost
-                )
-            )
+            self._answered(Answered(token.grant, turn, person, credential, model, tokens, cost))
         except Exception:  # noqa: BLE001 - the answer is on its way; accounting must not break it
             _log.exception("usage.not_stored", session=token.grant.session)
+        return cost

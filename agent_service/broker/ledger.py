@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
+from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy as sa
@@ -23,8 +25,11 @@ MOST = 100_000
 class Ledger:
     """One a service. `close` writes what is left."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
+        """`clock`: when an answer was given."""
         self._database = database
+        self._clock = clock
+        self._writing = asyncio.Lock()
         self._rows: list[dict[str, Any]] = []
         self._unmetered: dict[str, bool] = {}
         """Credentials whose answers do not say what they used, and whether that is written."""
@@ -43,7 +48,7 @@ class Ledger:
             model=answered.model,
             cost_usd=round(answered.cost_usd, 6),
         )
-        self._rows.append(usage.row_of(answered))
+        self._rows.append(usage.row_of(answered, self._clock()))
         if len(self._rows) > MOST:
             _log.error("usage.lost", answers=1)
             del self._rows[0]
@@ -73,17 +78,31 @@ class Ledger:
                     await self._stopping.wait()
 
     async def _flush(self) -> None:
-        rows = list(self._rows)
-        missing = [credential for credential, told in self._unmetered.items() if not told]
-        await self._database.tx(_add, rows, missing)
-        self._unmetered.update(dict.fromkeys(missing, True))
-        # Some of them may have been let go meanwhile.
-        written = set(map(id, rows))
-        self._rows = [row for row in self._rows if id(row) not in written]
+        async with self._writing:
+            rows = list(self._rows)
+            missing = [credential for credential, told in self._unmetered.items() if not told]
+            await self._database.tx(_add, rows, missing)
+            self._unmetered.update(dict.fromkeys(missing, True))
+            # Some of them may have been let go meanwhile.
+            written = set(map(id, rows))
+            self._rows = [row for row in self._rows if id(row) not in written]
 
     async def spent(self, conversation: str) -> float:
         """US dollars that a conversation has used by the broker, as far as they are written."""
         return await self._database.tx(usage.spent, conversation)
+
+    async def used(self, person: str | None, since: float) -> float:
+        """US dollars that a person, or with None everybody together, used since then, written or
+        not; what people's own sign-ins paid is not counted."""
+        async with self._writing:  # while it is held, what is in memory is not in the database
+            usd, own = await self._database.tx(usage.used, person, since)
+        return usd + sum(
+            float(row["cost_usd"])
+            for row in self._rows
+            if person in (None, row["person"])
+            and row["at"] >= since
+            and row["credential"] not in own
+        )
 
     async def close(self) -> None:
         """Write what is left and stop. Before the database is closed. Never raises."""

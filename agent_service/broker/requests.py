@@ -48,7 +48,6 @@ _PASSED = frozenset(
 _PASSED_PREFIXES = ("anthropic-", "x-stainless-", "x-claude-code-")
 _NOT_BACK = frozenset({"set-cookie"})
 REVOKED = "This session's access to the model was revoked."
-USED_UP = "The budget of this session is used up."
 UNREACHABLE = "Connection error: the model cannot be reached."
 
 
@@ -113,13 +112,13 @@ class Handler:
             return self._refused(413, "request_too_large", "The request is too large.")
         if counting:
             return await self._asked(request, body, checked, counts=False)
-        spend, most = self._token.spend, self._broker.most_usd(checked, len(body))
-        if not await spend.begin(most, self._token.grant.cap_usd):
-            return self._refused(403, "permission_error", USED_UP)
+        bill, most = await self._broker.bill(self._token), self._broker.most_usd(checked, len(body))
+        if refusal := await bill.begin(most):
+            return self._refused(403, "permission_error", refusal)
         try:
             return await self._asked(request, body, checked, counts=True)
         finally:
-            spend.end(most)
+            bill.end(most)
 
     async def _asked(
         self, request: web.Request, body: bytes, checked: Checked, *, counts: bool
@@ -226,7 +225,14 @@ class Handler:
             tokens = Tokens(input=len(asked.body) // BYTES_A_TOKEN, output=said)
             self._broker.unmetered(asked.key.credential)
         if tokens != NOTHING:
-            self._broker.account(asked, model or asked.model, tokens)
+            self._broker.account(
+                asked.token,
+                asked.turn,
+                asked.person,
+                asked.key.credential,
+                model or asked.model,
+                tokens,
+            )
 
 
 def _error(status: int, kind: str, message: str) -> web.Response:

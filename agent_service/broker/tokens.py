@@ -7,6 +7,7 @@ import secrets
 from dataclasses import dataclass, field
 
 from agent_service.broker.spend import Spend
+from agent_service.contract.budgets import Budget
 
 PREFIX = "bsct-"
 
@@ -35,6 +36,8 @@ class SessionToken:
     turn: str = ""
     person: str = ""
     """Who asked for the turn that uses it now."""
+    budgets: tuple[Budget, ...] = ()
+    """What that turn may use."""
     credential: str = ""
     """What its last request was made with."""
 

@@ -24,6 +24,7 @@ from agent_service.claude.outgoing import Outgoing
 from agent_service.claude.outward import Outward
 from agent_service.claude.own import OwnAccount
 from agent_service.claude.translate import Translator
+from agent_service.contract.budgets import Budget
 from agent_service.contract.events import EgressRefused, ToolFinished
 from agent_service.contract.turns import TurnRequest
 from agent_service.policy.effective import Effective
@@ -149,13 +150,13 @@ class ClaudeSession:
         """What its watchdog saw last."""
         return None if self._watchdog is None else self._watchdog.memory
 
-    def charge(self, turn_id: str, person: str) -> None:
+    def charge(self, turn_id: str, person: str, budgets: tuple[Budget, ...]) -> None:
         """What is used from here on is used by this person's turn."""
         token = self._launched.token
         # A call that was let go may have run already, while its session was opened.
         if token.turn not in ("", turn_id):
             self._launched.take_refusals()
-        token.turn, token.person = turn_id, person
+        token.turn, token.person, token.budgets = turn_id, person, budgets
 
     async def prompt(self, request: TurnRequest) -> None:
         """Hand over a prompt as blocks that the CLI does not expand."""

@@ -91,6 +91,7 @@ class ClaudeSessions:
         )
         # A revocation has to find it before it is up.
         launched.token.turn, launched.token.person = opening.turn, opening.person
+        launched.token.budgets = opening.budgets
         try:
             session = self._session(opening, launched, at_rest=at_rest)
         except BaseException:

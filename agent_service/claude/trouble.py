@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from agent_service.broker import requests
+from agent_service.broker import bill, requests
 from agent_service.claude import show
 from agent_service.contract.events import Notice
+from agent_service.turns.budgets import OVER
 from agent_service.turns.port import Ended
 
 AUTHENTICATION = (
@@ -110,8 +111,11 @@ _OWN = {
 def ended(status: int | None, kind: str, text: str, *, own: bool = False) -> Ended:
     """How a turn ends. `status` is the model's or the broker's, `kind` and `text` the CLI's; `own`
     says that it ran on the person's own sign-in."""
-    if requests.USED_UP in text:
+    if bill.USED_UP in text:
         return Ended("over_budget", "budget", *BUDGET)
+    for whose, refusal in bill.BUDGET_USED_UP.items():
+        if refusal in text:
+            return OVER[whose]
     if requests.REVOKED in text:
         # Its token may be void though access is back: the next turn gets a session of its own.
         return Ended("failed", "revoked", *REVOKED, broken=True)

@@ -9,6 +9,7 @@ import structlog
 from agent_service.broker.broker import Answered, Broker
 from agent_service.broker.ledger import Ledger
 from agent_service.broker.prices import PriceTable
+from agent_service.broker.purses import Purses
 from agent_service.broker.rules import Rules
 from agent_service.claude.options import bundled_cli
 from agent_service.claude.sessions import ClaudeSessions
@@ -26,14 +27,21 @@ from agent_service.workspaces.directory import Workspaces
 _log = structlog.get_logger(__name__)
 
 
-def make_broker(settings: AgentSettings, keyring: Keyring, ledger: Ledger) -> Broker:
+def make_broker(
+    settings: AgentSettings,
+    keyring: Keyring,
+    ledger: Ledger,
+    purses: Purses,
+    answered: Callable[[Answered], None],
+) -> Broker:
     """The broker for these settings. Raises `PricesInvalid`."""
     return Broker(
         keyring.choose,
         Rules(tuple(listed(settings.agent_models)), settings.agent_max_tokens),
         _prices(settings),
-        ledger.add,
+        answered,
         ledger.spent,
+        purses,
         ledger.unmetered,
     )
 

@@ -1,5 +1,5 @@
-"""The only door to the agent service: turns, events, decisions, policy, workspaces, egress,
-credentials, audit, errors, signing, redaction.
+"""The only door to the agent service: turns, budgets, usage, events, decisions, policy,
+workspaces, egress, credentials, audit, errors, signing, redaction.
 
 Frozen dataclasses on the standard library (signing adds itsdangerous), so that any process can
 import it cheaply. The HTTP interface that carries them is described by `GET /v1/openapi.json`.
@@ -7,6 +7,7 @@ import it cheaply. The HTTP interface that carries them is described by `GET /v1
 
 from agent_service.contract import errors, events, redaction, signing
 from agent_service.contract.audit import AuditEntry
+from agent_service.contract.budgets import WARN_SHARE, Budget, Period, Whose, span, zone
 from agent_service.contract.credentials import (
     DEFAULT_CREDENTIAL,
     CredentialKind,
@@ -76,6 +77,7 @@ from agent_service.contract.turns import (
     TurnView,
     says_nothing,
 )
+from agent_service.contract.usage import TurnUsage, UsageBy, UsageLine, UsageSum
 from agent_service.contract.workspaces import (
     DEPTH_LIMIT,
     INSTRUCTIONS_LIMIT,
@@ -108,12 +110,14 @@ __all__ = [
     "RULE_LIMIT",
     "SEND_LIMIT",
     "UPLOAD_LIMIT",
+    "WARN_SHARE",
     "AllowedHost",
     "Answer",
     "Asker",
     "AttachedFile",
     "AuditEntry",
     "Behavior",
+    "Budget",
     "Ceiling",
     "ChangeRule",
     "ConversationView",
@@ -137,6 +141,7 @@ __all__ = [
     "NewRevocation",
     "NewSignIn",
     "Outcome",
+    "Period",
     "PolicyRule",
     "PolicyScope",
     "PolicyView",
@@ -160,7 +165,12 @@ __all__ = [
     "TestResult",
     "TurnRequest",
     "TurnState",
+    "TurnUsage",
     "TurnView",
+    "UsageBy",
+    "UsageLine",
+    "UsageSum",
+    "Whose",
     "WorkspaceEgress",
     "WorkspaceRemoved",
     "WorkspaceView",
@@ -170,4 +180,6 @@ __all__ = [
     "says_nothing",
     "signing",
     "size_in_words",
+    "span",
+    "zone",
 ]

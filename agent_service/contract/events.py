@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal, TypeAlias
 
+from agent_service.contract.budgets import Whose
 from agent_service.contract.decisions import Decision, DecisionState, Question, QuestionOption
 from agent_service.contract.turns import Outcome
 
@@ -110,6 +111,17 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class BudgetUsed:
+    """At the end of a turn: so much of a budget of its request is used in the present period, at
+    least `WARN_SHARE` of it. Every turn says so from there on."""
+
+    kind: ClassVar[str] = "budget.used"
+    whose: Whose
+    used_usd: float
+    usd: float
+
+
+@dataclass(frozen=True, slots=True)
 class Notice:
     """Something the person should know while the turn goes on, such as a retry."""
 
@@ -155,6 +167,8 @@ REASONS: dict[str, str] = {
     "over_limit": "it took more memory, disk or processes than a session may",
     "revoked": "the credential or the session was revoked",
     "budget": "the budget of the session is used up",
+    "person_budget": "the asker's budget of the period is used up",
+    "deployment_budget": "the deployment's budget of the period is used up",
     "agent_failed": "the agent ended with an error of its own",
     "start_failed": "the agent's process could not be started",
     "model_unreachable": "no connection to the model, or it was lost",
@@ -178,6 +192,7 @@ Event: TypeAlias = (
     | DecisionResolved
     | FileReady
     | Usage
+    | BudgetUsed
     | Notice
     | EgressRefused
     | TurnWaiting
@@ -195,6 +210,7 @@ EVENTS: tuple[type[Event], ...] = (
     DecisionResolved,
     FileReady,
     Usage,
+    BudgetUsed,
     Notice,
     EgressRefused,
     TurnWaiting,

@@ -12,6 +12,8 @@ import unicodedata
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, TypeAlias
 
+from agent_service.contract.budgets import Budget
+
 PROMPT_LIMIT = 200_000
 """Characters of one prompt, quoted words included."""
 
@@ -107,6 +109,8 @@ class TurnRequest:
     """None: as the conversation, workspace or deployment has it."""
     model: str | None = None
     limits: Limits = field(default_factory=Limits)
+    budgets: tuple[Budget, ...] = ()
+    """What may be used meanwhile. The turn ends as `over_budget` where one is used up."""
     own: bool = False
     """The asker's own, unshared conversation and workspace: only there their own sign-in may be
     used."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+UsageBy: TypeAlias = Literal["person", "model"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,23 @@ class UsageLine:
     cache_read_tokens: int
     output_tokens: int
     cost_usd: float
+
+
+@dataclass(frozen=True, slots=True)
+class UsageSum:
+    """What was used since some moment, by a person or of a model: `name` is which. `cost_usd` is
+    what the deployment pays, `own_usd` what people's own sign-ins paid for, as a key would have
+    cost. A turn that used several models is one of each."""
+
+    name: str
+    turns: int
+    answers: int
+    input_tokens: int
+    cache_write_tokens: int
+    cache_read_tokens: int
+    output_tokens: int
+    cost_usd: float
+    own_usd: float
 
 
 @dataclass(frozen=True, slots=True)

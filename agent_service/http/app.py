@@ -15,12 +15,14 @@ from agent_service.http.conversations import ConversationHandlers
 from agent_service.http.credentials import CredentialHandlers
 from agent_service.http.egress import EgressHandlers
 from agent_service.http.guard import Guard
+from agent_service.http.metrics import MetricsHandlers
 from agent_service.http.openapi import document
 from agent_service.http.policy import PolicyHandlers
 from agent_service.http.routes import Route
 from agent_service.http.turns import TurnHandlers
 from agent_service.http.usage import UsageHandlers
 from agent_service.http.workspaces import WorkspaceHandlers
+from agent_service.metrics import Metrics
 from agent_service.policy.forged import Forged
 from agent_service.policy.policies import Policies
 from agent_service.store.audit import AuditLog
@@ -70,6 +72,7 @@ def make_app(
     policies: Policies,
     credentials: CredentialHandlers,
     hosts: Hosts,
+    metrics: Metrics,
     verifier: Verifier,
     ready: Callable[[], bool],
 ) -> web.Application:
@@ -84,6 +87,7 @@ def make_app(
         *WorkspaceHandlers(workspaces, runner, database, hosts).routes(),
         *EgressHandlers(hosts, runner, database).routes(),
         *UsageHandlers(database).routes(),
+        *MetricsHandlers(database, metrics).routes(),
         *credentials.routes(),
         *AuditHandlers(AuditLog(database)).routes(),
     ]

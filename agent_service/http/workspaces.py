@@ -81,6 +81,8 @@ class WorkspaceHandlers:
             Route("GET", one + "/file", self.download, "A file.", both, sends=_BYTES, needs=path),
             Route("PUT", one + "/file", self.upload, "Put a file there, in place of one that is; "
                   "makes folders, and the workspace, if need be.", both, answer=FileEntry,
+                  query={"fresh": "1: replace nothing; `conflict` with `taken` where anything else "
+                         "than the same file is."},
                   needs=path, upload=True),
             Route("DELETE", one + "/file", self.unlink, "Remove a file, a link or an empty folder.",
                   both, answer=FileEntry, needs=path),
@@ -105,9 +107,10 @@ class WorkspaceHandlers:
 
     async def upload(self, request: web.Request) -> web.StreamResponse:
         parts, source = beneath.parts_of(text(request, "path")), request[UPLOAD].path
+        fresh = number(request, "fresh") > 0
         async with self._admitted(request) as place:
             put = self._places.threads.quick(
-                _in, place.work, lambda top: beneath.place(top, parts, source)
+                _in, place.work, lambda top: beneath.place(top, parts, source, fresh=fresh)
             )
             return reply(await put, _ENTRY)
 

@@ -243,3 +243,4 @@ usage = sa.Table(
     sa.Column("output_tokens", sa.Integer, nullable=False),
     sa.Column("cost_usd", sa.Float, nullable=False),
 )
+sa.Index("ix_usage_person", usage.c.person, usage.c.at)

@@ -1,9 +1,11 @@
 """The agent service without a CLI: it speaks `/v1` and plays the script of each prompt.
 
 For load and for the bridge's tests. Everything but the session is the real service: signatures,
-store, numbering, decisions, restarts. The language is that of README.md, as far as it needs no
-tool to run: calls are only told about, and those that need a person are deferred. Any host is
-refused to a page that is fetched.
+store, numbering, decisions, budgets, restarts. The language is that of README.md, as far as it
+needs no tool to run: calls are only told about, and those that need a person are deferred. Any host
+is refused to a page that is fetched. Each step that was played counts as an answer of the model
+`scripted`: a token in for every four characters of the prompt, and one out; `AGENT_PRICES_FILE`
+says what that costs.
 
 python -m agent_service.testing.scripted_service (settings as for `python -m agent_service`)
 """
@@ -20,8 +22,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from agent_service import log
-from agent_service.claude import show
+from agent_service.broker.broker import Broker
+from agent_service.broker.meter import Tokens
+from agent_service.broker.rules import Checked
+from agent_service.broker.tokens import Grant, SessionToken
+from agent_service.claude import show, trouble
 from agent_service.claude.outgoing import SEND_FILE, Outgoing
+from agent_service.contract.budgets import Budget
 from agent_service.contract.events import (
     EgressRefused,
     Text,
@@ -37,7 +44,14 @@ from agent_service.service import AgentService
 from agent_service.settings import AgentSettings, load
 from agent_service.testing.script import parse
 from agent_service.testing.steps import Calls, Drop, Echo, Fail, Hang, Say, Step, Think, Wrong
-from agent_service.turns.port import Deferred, Ended, Opening, Release, SessionItem
+from agent_service.turns.port import (
+    Deferred,
+    Ended,
+    Opening,
+    Release,
+    SessionFactory,
+    SessionItem,
+)
 
 _WORDS = re.compile(r"\S+\s*")
 
@@ -45,8 +59,12 @@ _WORDS = re.compile(r"\S+\s*")
 class ScriptedSession:
     """One session. What it was asked and how far it came is kept beside the workspace."""
 
-    def __init__(self, opening: Opening) -> None:
+    def __init__(self, opening: Opening, broker: Broker) -> None:
         self.model = opening.model or "scripted"
+        self._broker = broker
+        grant = Grant(opening.session_id, opening.conversation, opening.workspace.id)
+        self._token = SessionToken.mint(grant)
+        self.charge(opening.turn, opening.person, opening.budgets)
         self._opening = opening
         self._state = opening.workspace.config / f"scripted-{opening.session_id}.json"
         self._stopped = asyncio.Event()
@@ -63,8 +81,9 @@ class ScriptedSession:
     def _write(self, prompt: str, done: int) -> None:
         self._state.write_text(json.dumps([prompt, done]), "utf-8")
 
-    def charge(self, turn_id: str, person: str) -> None:
-        """Scripted words cost nothing."""
+    def charge(self, turn_id: str, person: str, budgets: tuple[Budget, ...]) -> None:
+        token = self._token
+        token.turn, token.person, token.budgets = turn_id, person, budgets
 
     async def prompt(self, request: TurnRequest) -> None:
         self._stopped.clear()
@@ -79,17 +98,37 @@ class ScriptedSession:
         if release is not None and not release.tool_use_id:
             yield Ended("completed")  # nothing lies unresolved here
             return
+        tokens, usd = Tokens(), 0.0
         for index, step in enumerate(parse(prompt)):
             if index < done:
                 continue
-            async for item in self._play(step, index, release):
-                yield item
-                if isinstance(item, (Deferred, Ended)):
-                    return
+            bill = await self._broker.bill(self._token)
+            checked = Checked(self.model, max_tokens=1, streams=True)
+            most = self._broker.most_usd(checked, len(prompt) + 4)
+            if refusal := await bill.begin(most):
+                yield Usage(tokens.input, tokens.output, usd)
+                yield trouble.ended(403, "", refusal)
+                return
+            try:
+                async for item in self._play(step, index, release):
+                    if isinstance(item, (Deferred, Ended)):
+                        yield Usage(tokens.input, tokens.output, usd)
+                    yield item
+                    if isinstance(item, (Deferred, Ended)):
+                        return
+                answer = Tokens(len(prompt) // 4 + 1, output=1)
+                usd += self._account(answer)
+            finally:
+                bill.end(most)
+            tokens += answer
             self._write(prompt, index + 1)
             release = None
-        yield Usage(input_tokens=len(prompt) // 4 + 1, output_tokens=1, cost_usd=0.0001)
+        yield Usage(tokens.input, tokens.output, usd)
         yield Ended("completed")
+
+    def _account(self, answer: Tokens) -> float:
+        token = self._token
+        return self._broker.account(token, token.turn, token.person, "", self.model, answer)
 
     async def _play(
         self, step: Step, index: int, release: Release | None
@@ -170,15 +209,18 @@ class ScriptedSession:
         self._stopped.set()
 
 
-async def _open(opening: Opening) -> ScriptedSession:
-    return ScriptedSession(opening)
+def _sessions(broker: Broker) -> SessionFactory:
+    async def open_one(opening: Opening) -> ScriptedSession:
+        return ScriptedSession(opening, broker)
+
+    return open_one
 
 
 def scripted_service(
     settings: AgentSettings, *, clock: Callable[[], float] = time.time
 ) -> AgentService:
     """The service on the settings' socket, without a CLI. Start and stop it like the real one."""
-    return AgentService(settings, sessions=_open, clock=clock)
+    return AgentService(settings, sessions=_sessions, clock=clock)
 
 
 def main() -> int:

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 import structlog
 from pydantic import TypeAdapter
 
+from agent_service.broker.purses import Purses
 from agent_service.contract.events import (
     EgressRefused,
     ToolFinished,
@@ -23,6 +24,7 @@ from agent_service.store.conversations import StoredConversation
 from agent_service.store.database import Database, StoreFull
 from agent_service.store.decisions import StoredDecision
 from agent_service.store.turns import StoredTurn
+from agent_service.turns import budgets
 from agent_service.turns.asking import Asking, executed
 from agent_service.turns.ends import FAILED, NO_ROOM, Ends
 from agent_service.turns.interruptions import Interruptions
@@ -73,6 +75,7 @@ class TurnDriver:
         ends: Ends,
         interruptions: Interruptions,
         asking: Asking,
+        purses: Purses,
     ) -> None:
         self._database = database
         self._pool = pool
@@ -80,6 +83,7 @@ class TurnDriver:
         self._ends = ends
         self._interruptions = interruptions
         self._asking = asking
+        self._purses = purses
         self._policies = openings.policies
 
     async def run(
@@ -129,6 +133,10 @@ class TurnDriver:
         control.request, control.requested = request, request.mode
         if control.cut is not None:
             return control.cut
+        paid = self._openings.sign_in(request) is None
+        if turn.decision is None and paid and (over := await budgets.over(self._purses, request)):
+            # No session was looked at: what may lie in it is as much in doubt as before.
+            return replace(over, broken=True)
         if turn.decision is not None:
             decision = await self._database.tx(decisions.find, turn.decision)
             if decision.kind == "plan" and decision.state == "allowed":
@@ -140,7 +148,7 @@ class TurnDriver:
             if (cut := self._cut_of(control)) is not None:
                 # The call was not let go: it is denied before the next prompt.
                 return replace(cut, broken=True)
-            session.charge(turn.id, request.asker.person)
+            session.charge(turn.id, request.asker.person, request.budgets)
             await self._govern_again(control, policy)
         else:
             decision = None
@@ -148,7 +156,7 @@ class TurnDriver:
             session = await self._openings.session(log, conversation, request, policy)
             if (cut := self._cut_of(control)) is not None:
                 return cut
-            session.charge(turn.id, request.asker.person)
+            session.charge(turn.id, request.asker.person, request.budgets)
             await self._govern_again(control, policy)
             await session.prompt(request)
         watch = asyncio.create_task(self._watch(control, turn.conversation, request.limits.seconds))
@@ -156,6 +164,9 @@ class TurnDriver:
             ended = await self._follow(log, session, turn, request, control, decision)
         finally:
             watch.cancel()
+        if ended is not None and paid:
+            for used in await budgets.near(self._purses, request):
+                log.add(used)
         if ended is not None and decision is not None and decision.state == "denied":
             # Its session asks for calls like the denied one, whatever is allowed from here on.
             await self._pool.discard(turn.conversation)

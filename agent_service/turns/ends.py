@@ -55,13 +55,16 @@ class _Unrecorded:
 class Ends:
     """Ends turns. `unrecorded` are those whose readers know it while the disk was full."""
 
-    def __init__(self) -> None:
+    def __init__(self, heard: Callable[[Ended], None] = lambda _ended: None) -> None:
+        """`heard` is told of each."""
+        self._heard = heard
         self.unrecorded: dict[str, _Unrecorded] = {}
 
     async def finish(self, log: TurnLog, ended: Ended, settled: str | None = None) -> None:
         """End a turn durably and for all readers. `settled` names the conversation whose
         session said that it has nothing more to do."""
         _log.info("turn.finished", turn_id=log.turn_id, outcome=ended.outcome, reason=ended.reason)
+        self._heard(ended)
         event = TurnFinished(ended.outcome, ended.reason, ended.message, ended.remedy)
         try:
             await log.commit(_end(log.turn_id, ended, settled), event)

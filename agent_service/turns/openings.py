@@ -78,9 +78,9 @@ class Openings:
         policy: Effective,
     ) -> AgentSession:
         """The live session, or one that is opened and has nothing unresolved in it."""
-        self._check(request.asker.person, self._sign_in(request))
+        self._check(request.asker.person, self.sign_in(request))
         session = self._pool.take(conversation.id)
-        if session is not None and self._pool.sign_in(conversation.id) != self._sign_in(request):
+        if session is not None and self._pool.sign_in(conversation.id) != self.sign_in(request):
             # Whoever asks now is not the one whose sign-in it runs on, or has another by now.
             await self._pool.discard(conversation.id)
             session = None
@@ -95,7 +95,8 @@ class Openings:
         log.add(TurnStarted(session.model, resumed))
         return session
 
-    def _sign_in(self, request: TurnRequest) -> OwnSignIn | None:
+    def sign_in(self, request: TurnRequest) -> OwnSignIn | None:
+        """The asker's own, where this turn is to use it."""
         return self._sign_in_of(request.asker.person) if request.own else None
 
     async def _open(self, opening: Opening) -> AgentSession:
@@ -131,8 +132,9 @@ class Openings:
             policy=policy,
             model=(request and request.model) or conversation.model or self.default_model,
             release=release,
-            sign_in=sign_in if request is None else self._sign_in(request),
+            sign_in=sign_in if request is None else self.sign_in(request),
             person="" if request is None else request.asker.person,
+            budgets=() if request is None else request.budgets,
         )
 
     async def _settled(
@@ -176,7 +178,7 @@ class Openings:
     ) -> AgentSession:
         """The session again, with exactly the decided call let go or denied; neither once the
         turn was `stopped` or its asker's access was revoked."""
-        person, own = request.asker.person, self._sign_in(request)
+        person, own = request.asker.person, self.sign_in(request)
         allow = decision.state in ("allowed", "answered")
         message = decision.reason or "The person did not allow this."
         if decision.shown.again:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
+from agent_service.contract.budgets import Budget
 from agent_service.contract.decisions import Decision
 from agent_service.contract.events import Event
 from agent_service.contract.turns import Outcome, TurnRequest
@@ -102,6 +103,8 @@ class Opening:
     turn: str = ""
     person: str = ""
     """For whose turn: what it does while it is opened is theirs already."""
+    budgets: tuple[Budget, ...] = ()
+    """What that turn may use."""
 
 
 class AgentSession(Protocol):
@@ -114,8 +117,8 @@ class AgentSession(Protocol):
         """Bytes that its processes hold for themselves, as of a moment ago; None: not known yet."""
         ...
 
-    def charge(self, turn_id: str, person: str) -> None:
-        """What is used from here on is used by this person's turn."""
+    def charge(self, turn_id: str, person: str, budgets: tuple[Budget, ...]) -> None:
+        """What is used from here on is used by this person's turn, within these budgets."""
         ...
 
     async def prompt(self, request: TurnRequest) -> None:

@@ -32,6 +32,7 @@ NAME_LIMIT = 255
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
+_BLOCK = 1024 * 1024
 Parts = tuple[str, ...]
 
 
@@ -140,22 +141,47 @@ def _not_a_file(shown: str) -> BadRequest:
     return BadRequest(f"{shown} is not a file.", field="path")
 
 
-def place(top: int, parts: Sequence[str], source: Path) -> FileEntry:
+def place(top: int, parts: Sequence[str], source: Path, *, fresh: bool = False) -> FileEntry:
     """Move a finished file of ours to where `parts` say, making the folders on the way.
 
     At once or not at all. It replaces a file or a link there (never what a link points to), and
-    no folder: then it raises `Conflict`.
+    no folder: then it raises `Conflict`. `fresh` replaces nothing: where the same file is, that
+    stays, and where anything else is, it raises `Conflict` with `taken`.
     """
     if not parts:
         raise _not_a_file("The workspace")
     shown = "/".join(parts)
     with folder(top, parts[:-1], make=True) as parent:
         try:
-            os.rename(source, parts[-1], dst_dir_fd=parent)
+            if not fresh:
+                os.rename(source, parts[-1], dst_dir_fd=parent)
+            elif not _linked(parent, parts[-1], source):
+                raise Conflict(
+                    f"There is another file at {shown}.", remedy="Choose another name.", taken=True
+                )
             info = os.stat(parts[-1], dir_fd=parent, follow_symlinks=False)
         except OSError as error:
             raise refusal(error, shown) from None
     return entry(shown, info)
+
+
+def _linked(parent: int, name: str, source: Path) -> bool:
+    """False where something else than the same file is. Raises `OSError`."""
+    try:
+        os.link(source, name, dst_dir_fd=parent)
+    except FileExistsError:
+        try:
+            handle, info = regular(parent, name)
+        except OSError:
+            return False
+        with open(handle, "rb") as there, source.open("rb") as given:  # noqa: PTH123 - it is one
+            if info.st_size != os.fstat(given.fileno()).st_size:
+                return False
+            while (block := given.read(_BLOCK)) == there.read(_BLOCK):
+                if not block:
+                    return True
+            return False
+    return True
 
 
 def remove(top: int, parts: Sequence[str]) -> FileEntry:

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import sqlalchemy as sa
 
 from adapters.contract import Address, Identity, Sender
+from bridge.budgets.budgets import Budgets
 from bridge.conversations import governing, places, sharing
 from bridge.conversations.errands import Errand
 from bridge.people import access
@@ -53,6 +54,7 @@ class Asked:
     home: Any | None
     address: Address
     rest: str
+    budgets: Budgets
     stop: Callable[[sa.Connection, Database, Any], bool] = field(repr=False)
     people: tuple[Identity, ...] = ()
     keys: tuple[str, ...] = ()

@@ -10,6 +10,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from adapters.contract import CommandIn
+from bridge.budgets import commands as budgeting
+from bridge.budgets import pace
+from bridge.budgets.budgets import Budgets
 from bridge.conversations import earlier, files, governing, named, places, share, sharing
 from bridge.conversations.asked import Asked, Command, Commands, Reply
 from bridge.people import access, admission, deciders
@@ -20,6 +23,9 @@ from bridge.schedules.timetable import Timetable
 from bridge.store.database import Database
 from bridge.store.schema import conversation, is_open, message
 
+UNLIMITED = frozenset({"stop"})
+"""However fast somebody writes, this is heard."""
+TOO_FAST = "Not taken either: wait a moment."
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/\[\]@-]{0,199}")
 
 
@@ -29,6 +35,7 @@ def run(
     command: CommandIn,
     stop: Callable[[sa.Connection, Database, Any], bool],
     timetable: Timetable,
+    budgets: Budgets,
 ) -> Reply:
     """Carry a command out and say what it did."""
     if (opened := people.FOR_STRANGERS.get(command.name)) is not None:
@@ -38,6 +45,8 @@ def run(
     who, refused = admission.admit(con, db, command.sender, command.address)
     if who is None or refused:
         return Reply(refused)
+    if fast := _too_fast(con, db, command, who, budgets):
+        return Reply(fast)
     found = COMMANDS.get(command.name)
     if found is None or (command.name in people.FOR_ADMINS and not who.is_admin):
         known = [name for name in COMMANDS if who.is_admin or name not in people.FOR_ADMINS]
@@ -53,12 +62,24 @@ def run(
         home,
         command.address,
         command.rest,
+        budgets,
         stop,
         command.people,
         command.keys,
         timetable=timetable,
     )
     return found[0](asked)
+
+
+def _too_fast(
+    con: sa.Connection, db: Database, command: CommandIn, who: access.Person, budgets: Budgets
+) -> str:
+    """What somebody is told who writes too many commands; empty for all others."""
+    most = budgets.rules.commands
+    if not most or command.name in UNLIMITED or command.sender.host_owner:
+        return ""
+    fast = pace.check(con, db, who.id, "command", most, budgets.clock())
+    return "" if fast is None else fast.told or TOO_FAST
 
 
 def _help(asked: Asked) -> Reply:
@@ -207,6 +228,7 @@ COMMANDS: Commands = {
     **files.COMMANDS,
     **schedules.COMMANDS,
     **share.COMMANDS,
+    **budgeting.COMMANDS,
     "whoami": (_whoami, "who Bascule takes you for"),
     **people.COMMANDS,
 }

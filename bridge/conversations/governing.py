@@ -8,7 +8,15 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 import sqlalchemy as sa
 
-from agent_service.contract import MODE_WORDS, MODES, Behavior, PolicyView, errors
+from agent_service.contract import (
+    MODE_WORDS,
+    MODES,
+    Behavior,
+    PolicyView,
+    UsageBy,
+    UsageSum,
+    errors,
+)
 from bridge.conversations.listed import Rule, by_short_id, chosen, code
 from bridge.people import deciders
 from bridge.people.access import Person
@@ -31,6 +39,8 @@ class Agent(Protocol):
     async def conversation(self, conversation: str) -> dict[str, Any]: ...
 
     async def close_session(self, conversation: str) -> None: ...
+
+    async def usage(self, since: float, by: UsageBy, person: str) -> list[UsageSum]: ...
 
 
 TellDeciders: TypeAlias = Callable[[str, str], Awaitable[None]]

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from adapters.contract import MessageIn
 from agent_service.contract import Asker, Limits, QuotedText, TurnRequest
+from bridge.budgets.budgets import Budgets
 from bridge.conversations import sharing
 from bridge.engine.reading import quoted
 from bridge.people import access, admission, deciders
@@ -29,6 +30,8 @@ class Judged:
     request: dict[str, Any] | None = None
     problem: str = ""
     private: bool = False
+    notice: str = ""
+    """What its sender is told with the turn."""
 
 
 def judge(
@@ -39,10 +42,13 @@ def judge(
     agent_conversation: str,
     problem: str,
     seconds: int,
+    turn_id: str,
+    budgets: Budgets,
     admitted: tuple[Person | None, str] | None = None,
 ) -> Judged:
-    """As things are now. `problem` was found in the message itself; `seconds` limit the turn.
-    `admitted` is what `admit` said of the sender a moment ago."""
+    """As things are now; what may go is counted as a turn of its sender. `problem` was found in the
+    message itself; `seconds` limit the turn. `admitted` is what `admit` said of the sender a moment
+    ago."""
     who, refused = admitted or admission.admit(con, db, said.sender, said.address)
     if who is None or refused:
         return Judged(problem=refused, private=True)
@@ -51,6 +57,9 @@ def judge(
         return Judged(problem=sharing.refusal(con, home, who), private=True)
     if problem:
         return Judged(problem=problem)
+    taken = budgets.take(con, who, turn_id)
+    if taken.refused:
+        return Judged(problem=taken.refused)
     workspace = who.workspace if part == "owner" else sharing.workspace_of(con, home)
     prompt, quotes = said.text, quoted(con, said.quotes)
     if part == "guest":
@@ -66,9 +75,10 @@ def judge(
         quotes=tuple(quotes),
         model=home.model,
         limits=replace(Limits(), seconds=seconds),
+        budgets=taken.budgets,
         own=part == "owner" and not sharing.is_shared(con, home),
     )
-    return Judged(asdict(made))
+    return Judged(asdict(made), notice=taken.notice)
 
 
 def _may_decide(con: sa.Connection, who: Person, workspace: str) -> bool:

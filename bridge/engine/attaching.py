@@ -11,7 +11,7 @@ import errno
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ import structlog
 from adapters.contract import Adapter, Attachment, FileRefused, TryLater
 from agent_service.contract import AttachedFile, QuotedText, errors, size_in_words
 from bridge.agent_client import TRANSIENT, Patience
-from bridge.agent_files import AgentFiles, Spooled
+from bridge.agent_files import AgentFiles, Spooled, Taken
 from bridge.engine.job import Job
 from bridge.present.filename import folded, safe_name, unique_name
 from bridge.store.database import Database
@@ -67,6 +67,10 @@ class Brought:
         }
 
 
+Where = Callable[..., Awaitable[str]]
+"""Gives a file's path in the workspace; another one for who lost the path that is given."""
+
+
 class _Refused(Exception):
     """This file cannot be had; `str(error)` says why and what to do."""
 
@@ -102,9 +106,9 @@ class Attaching:
                         f"{self._limits.files} files are the most that one message can bring; "
                         "send it in another one."
                     )
-                path = await self._db.tx(self._path, workspace, job.at.platform, wanted, name)
+                where = partial(self._db.tx, self._path, workspace, job.at.platform, wanted, name)
                 file = await self._one(
-                    adapter, wanted, workspace, path, left, patience=patience, stopped=stopped
+                    adapter, wanted, workspace, where, left, patience=patience, stopped=stopped
                 )
             except _Refused as why:
                 log.info("file refused", message=job.message, reason=str(why))
@@ -118,12 +122,23 @@ class Attaching:
         return Brought(tuple(brought), tuple(refused), given)
 
     def _path(
-        self, con: sa.Connection, workspace: str, platform: str, wanted: Attachment, name: str
+        self,
+        con: sa.Connection,
+        workspace: str,
+        platform: str,
+        wanted: Attachment,
+        name: str,
+        lost: str = "",
     ) -> str:
-        """Where the file goes: in the place it had before, or under a name that nothing has."""
+        """Where the file goes: in the place it had before, or under a name that nothing has. Where
+        it `lost` its place to another file, that keeps it and this one has a new one."""
         origin = hashlib.sha256(f"{platform}\0{wanted.ref}".encode("utf-8", "replace")).hexdigest()
         c = attachment.c
         had = sa.select(c.path).where(c.workspace == workspace, c.origin == origin)
+        if lost:
+            place = (c.workspace == workspace, c.origin == origin, c.path == lost)
+            other = hashlib.sha256(f"taken\0{lost}".encode()).hexdigest()
+            con.execute(attachment.update().where(*place).values(origin=other))
         taken = set(con.scalars(sa.select(c.name).where(c.workspace == workspace)))
         while True:
             if (known := con.scalar(had)) is not None:
@@ -145,7 +160,7 @@ class Attaching:
         adapter: Adapter,
         wanted: Attachment,
         workspace: str,
-        path: str,
+        where: Where,
         left: int,
         *,
         patience: Patience,
@@ -160,9 +175,8 @@ class Attaching:
             with tempfile.TemporaryFile(dir=self._spool, buffering=0) as spooled:
                 handle = spooled.fileno()
                 size, sha256 = await self._fetch(adapter, wanted, handle, most, left, stopped)
-                return await self._upload(
-                    workspace, path, Spooled(handle, size, sha256), patience, stopped
-                )
+                file = Spooled(handle, size, sha256)
+                return await self._upload(workspace, where, file, patience, stopped)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
@@ -253,16 +267,19 @@ class Attaching:
     async def _upload(
         self,
         workspace: str,
-        path: str,
+        where: Where,
         file: Spooled,
         patience: Patience,
         stopped: Callable[[], bool],
     ) -> AttachedFile:
+        path = await where()
         while True:
             if stopped():
                 raise _Stopped
             try:
                 await self._files.upload(workspace, path, file)
+            except Taken:
+                path = await where(path)
             except TRANSIENT as error:
                 await patience.trouble(error)
             except errors.ServiceError as error:

@@ -25,7 +25,6 @@ from bridge.engine.pending import (
     queue,
     stop_message,
 )
-from bridge.engine.queued import NEXT
 from bridge.engine.say import say
 from bridge.engine.worker import Workers
 from bridge.people import admission
@@ -212,7 +211,7 @@ class Clicks:
         if kind == "instead" and rest.isdecimal():
             told, running = await self._db.tx(self._instead, action, int(rest[:18]))
             if not told:
-                self._workers.notices.show(int(rest[:18]), NEXT)
+                self._workers.notices.changed(int(rest[:18]))
             if running is not None:
                 self._workers.stop_turn(running)
             self._workers.wake_ready()

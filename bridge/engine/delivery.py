@@ -29,7 +29,8 @@ log = structlog.get_logger()
 TRIES = 6
 LONGEST_PAUSE = 60.0
 Record = Callable[[str, PostRef], Awaitable[None]]
-Report = Callable[[str, DeliveryError | None], None]
+Report = Callable[[str, DeliveryError | None, bool], None]
+"""Takes an adapter's name, what failed or None where it worked, and whether that is for good."""
 
 
 @dataclass(slots=True)
@@ -162,7 +163,7 @@ class Delivery:
         except LeaseLost:
             raise
         except TryLater as error:
-            self._report(self._adapter.name, error)
+            self._report(self._adapter.name, error, False)
             await asyncio.sleep(min(max(error.after, 0.01), LONGEST_PAUSE))
             return
         except Gone as error:
@@ -187,19 +188,19 @@ class Delivery:
         post.shown = message
         post.failures = 0
         post.edited_at = asyncio.get_running_loop().time()
-        self._report(self._adapter.name, None)
+        self._report(self._adapter.name, None, True)
 
     async def _again(self, post: _Post, error: DeliveryError) -> None:
         post.failures += 1
         if post.failures >= TRIES:
             self._give_up(post, error)
             return
-        self._report(self._adapter.name, error)
+        self._report(self._adapter.name, error, False)
         log.warning("delivery failed, trying again", key=post.key, error=str(error))
         await asyncio.sleep(min(0.25 * 2**post.failures, LONGEST_PAUSE))
 
     def _give_up(self, post: _Post, error: DeliveryError) -> None:
-        self._report(self._adapter.name, error)
+        self._report(self._adapter.name, error, True)
         log.error("delivery given up", post=post.key, error=str(error), remedy=error.remedy)
         post.shown = post.wanted
 

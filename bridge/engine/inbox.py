@@ -13,6 +13,9 @@ import sqlalchemy as sa
 from sqlalchemy.sql.dml import ReturningInsert
 
 from adapters.contract import MessageIn, PostRef
+from bridge.budgets import pace
+from bridge.budgets.budgets import Budgets, Rules
+from bridge.budgets.pace import TooFast
 from bridge.conversations import places, sharing
 from bridge.conversations.judging import Judged, judge
 from bridge.engine import claims
@@ -38,15 +41,33 @@ class Inbox:
         platforms: Sequence[str],
         seconds: int,
         share: int = PERSON_CONCURRENCY,
+        budgets: Budgets | None = None,
     ) -> None:
         """`node` is unique among all processes of the deployment. `seconds` is the limit of a
         turn. Only conversations of `platforms` are claimed, and of one person at most `share` at
-        once, on all nodes together."""
+        once, on all nodes together. Without `budgets` everybody may use what they need."""
+        self._budgets = budgets or Budgets(db, Rules())
         self._db = db
         self._node = node
         self._platforms = list(platforms)
         self._seconds = seconds
         self._share = share
+
+    def arrive(
+        self, con: sa.Connection, said: MessageIn, problem: str, claim: bool
+    ) -> tuple[bool, Job | None, bool] | TooFast:
+        """As `submit`, for one who does not write too fast. What is too much is not stored; it is
+        a duplicate from then on. The machine's owner may pipe in what they like."""
+        turn_id = access.mint("t")
+        if not self._new(con, said, turn_id):
+            return False, None, False
+        admitted = admission.admit(con, self._db, said.sender, said.address)
+        most = self._budgets.rules.messages
+        if most and not said.sender.host_owner:
+            who, now = _writer(said, admitted[0]), self._budgets.clock()
+            if fast := pace.check(con, self._db, who, "message", most, now):
+                return fast
+        return self._store(con, said, problem, claim, turn_id, admitted)
 
     def submit(
         self, con: sa.Connection, said: MessageIn, problem: str, claim: bool
@@ -54,10 +75,23 @@ class Inbox:
         """(new, job, behind): stored unless any of its keys was seen; with `claim`, taken at once
         if nobody handles the conversation; `behind` says that something is before it."""
         turn_id = access.mint("t")
-        keys = [message_key(said, key) for key in said.keys]
-        if not remember(con, self._db, keys, turn_id):
+        if not self._new(con, said, turn_id):
             return False, None, False
         admitted = admission.admit(con, self._db, said.sender, said.address)
+        return self._store(con, said, problem, claim, turn_id, admitted)
+
+    def _new(self, con: sa.Connection, said: MessageIn, turn_id: str) -> bool:
+        return remember(con, self._db, [message_key(said, key) for key in said.keys], turn_id)
+
+    def _store(
+        self,
+        con: sa.Connection,
+        said: MessageIn,
+        problem: str,
+        claim: bool,
+        turn_id: str,
+        admitted: tuple[access.Person | None, str],
+    ) -> tuple[bool, Job | None, bool]:
         workspace = sharing.workspace_at(con, said.address)
         row = places.open_or_create(
             con,
@@ -71,7 +105,9 @@ class Inbox:
         takes = claim and row.idle and row.pending == 1 and self._has_room(con, row)
         judged = Judged(problem=problem)
         if takes:
-            judged = self._judged(con, said, row, row.agent_conversation, problem, admitted)
+            judged = self._judged(
+                con, said, row, row.agent_conversation, problem, turn_id, admitted
+            )
         made: int = con.execute(
             self._db.prepared(_store),
             {
@@ -92,7 +128,17 @@ class Inbox:
         lease = Lease(row.id, self._claim(con, row.id))
         at = places.address_of(row)
         request = judged.request or {}
-        job = Job(lease, made, turn_id, at, said, request, judged.problem, judged.private)
+        job = Job(
+            lease,
+            made,
+            turn_id,
+            at,
+            said,
+            request,
+            judged.problem,
+            judged.private,
+            notice=judged.notice,
+        )
         return True, job, False
 
     def _judged(
@@ -102,9 +148,21 @@ class Inbox:
         home: Any,
         agent: str,
         problem: str,
+        turn_id: str,
         admitted: tuple[access.Person | None, str] | None = None,
     ) -> Judged:
-        return judge(con, self._db, said, home, agent, problem, self._seconds, admitted)
+        return judge(
+            con,
+            self._db,
+            said,
+            home,
+            agent,
+            problem,
+            self._seconds,
+            turn_id,
+            self._budgets,
+            admitted,
+        )
 
     def _claim(self, con: sa.Connection, conversation_id: str) -> int:
         fence: int = con.execute(
@@ -200,9 +258,16 @@ class Inbox:
         said = MESSAGE.validate_python(row.payload)
         resumed = row.status != "queued"
         stored = row.state
-        judged = Judged(row.request, stored.get("problem", ""), bool(stored.get("private")))
+        judged = Judged(
+            row.request,
+            stored.get("problem", ""),
+            bool(stored.get("private")),
+            stored.get("notice", ""),
+        )
         if not resumed:
-            judged = self._judged(con, said, home, row.agent_conversation, judged.problem)
+            judged = self._judged(
+                con, said, home, row.agent_conversation, judged.problem, row.turn_id
+            )
             running = {"status": "running", "request": judged.request, "state": _state(judged)}
             con.execute(_START, {"it": row.id, **running})
         elif row.status == "waiting":
@@ -216,6 +281,7 @@ class Inbox:
             request=judged.request or {},
             problem=judged.problem,
             private=judged.private,
+            notice=judged.notice,
             resumed=resumed,
             after_seq=row.after_seq,
             stop_asked=row.stop_asked,
@@ -230,7 +296,8 @@ class Inbox:
     ) -> None:
         """Its files were dealt with: from here on this is the request."""
         self._held(con, job.lease)
-        state = {"fetched": True, "refused": list(refused)}
+        notice = {"notice": job.notice} if job.notice else {}
+        state = {**notice, "fetched": True, "refused": list(refused)}
         con.execute(_START, {"it": job.message, "request": request, "state": state})
 
     def _posts(self, con: sa.Connection, message_id: int) -> dict[str, PostRef]:
@@ -382,7 +449,17 @@ def _owner(
 
 
 def _state(judged: Judged) -> dict[str, Any]:
-    return {"problem": judged.problem, "private": judged.private} if judged.problem else {}
+    if judged.problem:
+        return {"problem": judged.problem, "private": judged.private}
+    return {"notice": judged.notice} if judged.notice else {}
+
+
+def _writer(said: MessageIn, who: access.Person | None) -> str:
+    """Whose pace it is: a person's over all their accounts, or a stranger's account's."""
+    if who is not None:
+        return who.id
+    account = said.sender.identity
+    return f"{account.platform}:{account.tenant}:{account.user}"
 
 
 def remember(con: sa.Connection, db: Database, keys: Sequence[str], turn_id: str = "") -> bool:

@@ -56,6 +56,8 @@ class Job:
     stop_asked: bool = False
     fetched: bool = False
     """Its files were dealt with: those in the request are in the workspace."""
+    notice: str = ""
+    """What its sender is told with it."""
     refused: tuple[str, ...] = ()
     """Files that could not be had, in words for the sender."""
     announcement: str = ""

@@ -1,14 +1,18 @@
-"""A word under a message that has to wait for the turn before it, with the way to change that.
+"""A word in a conversation in which messages wait, with the way to change that: how many they are,
+a button to take each back, and one to do the newest instead of what runs.
 
-The button holds for as long as the message waits, over restarts too. Where a process dies before
-the word is said, the message waits without one.
+There is one word as long as any wait, under the message that came first; it is edited as they come
+and go. Its buttons hold for as long as their messages wait, over restarts too. Where a process dies
+before the word is said, the next message that waits says it.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass
 from typing import Any
+from weakref import WeakValueDictionary
 
 import sqlalchemy as sa
 import structlog
@@ -21,16 +25,34 @@ from bridge.engine.pending import home_of
 from bridge.engine.say import say
 from bridge.people import access
 from bridge.store.database import Database
-from bridge.store.schema import message, post, seen
+from bridge.store.schema import conversation, is_open, message, post, seen
 
 log = structlog.get_logger()
 
 AFTER_SECONDS = 1.0
 """What waits no longer than that needs no word."""
 QUEUED = "Queued: it is taken when what runs now is through."
+MANY = "{count} messages wait: they are taken in order when what runs now is through."
 STARTED = "Was queued; it has started."
 TAKEN_BACK = "Was queued; it was taken back."
-NEXT = "What runs is being stopped; this comes next."
+NEXT = "What runs is being stopped; the next one comes."
+NONE_LEFT = "Nothing waits here any more."
+MOST_BUTTONS = 5
+"""Messages that can be taken back by a button; where more wait, the newest. As those go, others
+have one."""
+LONGEST_NAME = 24
+
+
+@dataclass(frozen=True, slots=True)
+class _Word:
+    """What the conversation's word is to say now."""
+
+    at: Address
+    key: str
+    ref: PostRef | None
+    out: MessageOut
+    over: bool
+    """Nothing waits any more: this is the last it says."""
 
 
 class QueuedNotices:
@@ -41,69 +63,49 @@ class QueuedNotices:
         self._adapters = adapters
         self._report = report
         self._tasks: set[asyncio.Task[None]] = set()
-        self._newest: dict[int, asyncio.Task[None]] = {}
+        self._saying: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def tell(self, said: MessageIn) -> None:
         """It was stored and something is before it."""
         self._spawn(self._tell(said))
 
-    def show(self, message_id: int, text: str) -> None:
-        """Its word, if there is one, says this from now on and has no button."""
-        before = self._newest.get(message_id)
+    def tell_too_fast(self, said: MessageIn, text: str) -> None:
+        """It was not taken, and its sender alone is told, unless the text is empty."""
+        adapter = self._adapters.get(said.address.platform)
+        if text and adapter is not None:
+            word = MessageOut(text, tone="notice", only_for=said.sender.identity)
+            key = f"{message_key(said, said.keys[0])}.fast"
+            self._spawn(say(adapter, said.address, key, word, self._report))
 
-        async def in_order() -> None:
-            if before is not None:
-                await asyncio.wait({before})
-            await self._show(message_id, text)
-
-        task = self._newest[message_id] = self._spawn(in_order())
-
-        def forget(_: asyncio.Task[None]) -> None:
-            if self._newest.get(message_id) is task:
-                del self._newest[message_id]
-
-        task.add_done_callback(forget)
+    def changed(self, message_id: int) -> None:
+        """A message that waited was taken, or taken back, or is to be the next."""
+        self._spawn(self._changed(message_id))
 
     async def close(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         async def guarded() -> None:
             try:
                 await work
             except Exception as error:  # noqa: BLE001 - the message itself is in good hands
-                log.warning("word about a queued message failed", error=str(error))
+                log.warning("word about messages that wait failed", error=str(error))
 
         task = asyncio.create_task(guarded())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return task
 
     async def _tell(self, said: MessageIn) -> None:
         await asyncio.sleep(AFTER_SECONDS)
-        row = await self._db.tx(self._waits, said, durable=False)
-        adapter = self._adapters.get(said.address.platform)
-        if row is None or adapter is None:
-            return
+        where = await self._db.tx(self._waits, said, durable=False)
+        if where is not None:
+            await self._show(where)
 
-        async def record(key: str, ref: PostRef) -> None:
-            await self._db.tx(self._keep, row, key, ref, durable=False)
-
-        choices = (
-            Choice(f"instead:{row.id}", "Stop and do this instead", "danger"),
-            Choice(f"stop:{row.id}", "Take it back"),
-        )
-        word = MessageOut(QUEUED, choices, tone="notice", answers=said.keys[0])
-        await say(adapter, said.address, _key(row), word, self._report, record=record)
-        # It may have been taken while its word was on its way, and found none to change.
-        now = await self._db.tx(_status, row.id, durable=False)
-        if now != "queued":
-            await self._show(row.id, TAKEN_BACK if now == "cancelled" else STARTED)
-
-    def _waits(self, con: sa.Connection, said: MessageIn) -> Any | None:
-        """The message's row, where it still waits and its sender may change that."""
+    def _waits(self, con: sa.Connection, said: MessageIn) -> str | None:
+        """The conversation, where the message still waits and its sender may change that. It has
+        a word from now on."""
         row = con.execute(
             sa.select(message)
             .join(seen, seen.c.turn_id == message.c.turn_id)
@@ -112,37 +114,130 @@ class QueuedNotices:
         who = access.find(con, said.sender.identity)
         if row is None or who is None or access.refusal(who):
             return None
-        return row if sharing.part_of(con, home_of(con, row.conversation), who) else None
+        home = home_of(con, row.conversation)
+        if sharing.part_of(con, home, who) is None:
+            return None
+        if home.queued_word is None:
+            self._name(con, home.id, f"{row.turn_id}.queued")
+        return str(home.id)
 
-    def _keep(self, con: sa.Connection, row: Any, key: str, ref: PostRef) -> None:
+    def _name(self, con: sa.Connection, conversation_id: str, key: str | None) -> None:
+        here = conversation.update().where(conversation.c.id == conversation_id)
+        con.execute(here.values(queued_word=key))
+
+    async def _changed(self, message_id: int) -> None:
+        its = (
+            sa.select(conversation.c.id)
+            .join(message, message.c.conversation == conversation.c.id)
+            .where(message.c.id == message_id, conversation.c.queued_word.is_not(None))
+        )
+        where = await self._db.tx(lambda con: con.scalar(its), durable=False)
+        if where is not None:
+            await self._show(where)
+
+    async def _show(self, where: str) -> None:
+        """One after another, each time what is so then, until that is what was said."""
+        async with self._saying.setdefault(where, asyncio.Lock()):
+            said: _Word | None = None
+            while (word := await self._db.tx(self._word, where, durable=False)) is not None:
+                if said is not None and (word.key, word.out) == (said.key, said.out):
+                    return
+                await self._say(where, word)
+                said = word
+
+    async def _say(self, where: str, word: _Word) -> None:
+        adapter = self._adapters.get(word.at.platform)
+        if adapter is None:
+            return
+
+        async def record(key: str, ref: PostRef) -> None:
+            await self._db.tx(self._keep, where, key, ref, durable=False)
+
+        known = {} if word.ref is None else {word.key: word.ref}
+        if not (word.over and word.ref is None):
+            await say(
+                adapter, word.at, word.key, word.out, self._report, known=known, record=record
+            )
+        if word.over:
+            await self._db.tx(self._end, where, word.key, durable=False)
+
+    def _keep(self, con: sa.Connection, where: str, key: str, ref: PostRef) -> None:
+        carrier = sa.select(message.c.id).where(message.c.turn_id == key.removesuffix(".queued"))
         fresh = self._db.insert(post).values(
-            key=key, conversation=row.conversation, message=row.id, ref=ref.id, at=self._db.now
+            key=key, conversation=where, message=con.scalar(carrier), ref=ref.id, at=self._db.now
         )
         con.execute(fresh.on_conflict_do_nothing())
 
-    async def _show(self, message_id: int, text: str) -> None:
-        found = await self._db.tx(_word, message_id, durable=False)
-        if found is None:
-            return
-        at, key, ref, answers = found
-        adapter = self._adapters.get(at.platform)
-        if adapter is not None:
-            word = MessageOut(text, tone="notice", answers=answers)
-            await say(adapter, at, key, word, self._report, known={key: ref})
+    def _end(self, con: sa.Connection, where: str, key: str) -> None:
+        """The next message that waits has a word of its own; unless one came meanwhile."""
+        home = home_of(con, where)
+        if home.queued_word == key and not _queued(con, where):
+            self._name(con, where, None)
+
+    def _word(self, con: sa.Connection, where: str) -> _Word | None:
+        home = home_of(con, where)
+        key = home.queued_word
+        if key is None:
+            return None
+        c = message.c
+        turn_id = str(key).removesuffix(".queued")
+        carrier = con.execute(sa.select(message).where(c.turn_id == turn_id)).first()
+        ref = con.scalar(sa.select(post.c.ref).where(post.c.key == key))
+        waiting = _queued(con, where)
+        keys = carrier.payload.get("keys") if carrier is not None else None
+        out = MessageOut(
+            self._text(con, where, carrier, waiting),
+            _choices(waiting),
+            tone="notice",
+            answers=str(keys[0]) if keys else "",
+        )
+        known = None if ref is None else PostRef(ref)
+        return _Word(places.address_of(home), key, known, out, over=not waiting)
+
+    def _text(self, con: sa.Connection, where: str, carrier: Any, waiting: list[Any]) -> str:
+        c = message.c
+        if not waiting:
+            later = sa.select(c.id).where(c.conversation == where, c.id > carrier.id).limit(1)
+            if carrier is None or con.scalar(later) is not None:
+                return NONE_LEFT
+            return TAKEN_BACK if carrier.status == "cancelled" else STARTED
+        stopping = sa.select(c.id).where(
+            c.conversation == where, is_open, c.status != "queued", c.stop_asked
+        )
+        if con.scalar(stopping) is not None:
+            return NEXT
+        return QUEUED if len(waiting) == 1 else MANY.format(count=len(waiting))
 
 
-def _key(row: Any) -> str:
-    return f"{row.turn_id}.queued"
+def _queued(con: sa.Connection, where: str) -> list[Any]:
+    """What waits, in the order in which it will be taken."""
+    c = message.c
+    query = (
+        sa.select(c.id, c.payload)
+        .where(c.conversation == where, is_open, c.status == "queued")
+        .order_by(c.order, c.id)
+    )
+    return list(con.execute(query).all())
 
 
-def _status(con: sa.Connection, message_id: int) -> str | None:
-    return con.scalar(sa.select(message.c.status).where(message.c.id == message_id))
+def _choices(waiting: list[Any]) -> tuple[Choice, ...]:
+    if not waiting:
+        return ()
+    newest = max(waiting, key=lambda row: int(row.id))
+    if len(waiting) == 1:
+        return (
+            Choice(f"instead:{newest.id}", "Stop and do this instead", "danger"),
+            Choice(f"stop:{newest.id}", "Take it back"),
+        )
+    shown = sorted(waiting, key=lambda row: int(row.id))[-MOST_BUTTONS:]
+    return (
+        Choice(f"instead:{newest.id}", "Stop and do the newest instead", "danger"),
+        *(Choice(f"stop:{row.id}", f"Take back “{_name_of(row.payload)}”") for row in shown),
+    )
 
 
-def _word(con: sa.Connection, message_id: int) -> tuple[Address, str, PostRef, str] | None:
-    row = con.execute(sa.select(message).where(message.c.id == message_id)).one()
-    ref = con.scalar(sa.select(post.c.ref).where(post.c.key == _key(row)))
-    if ref is None:
-        return None
-    keys = row.payload.get("keys") or [""]
-    return places.address_of(home_of(con, row.conversation)), _key(row), PostRef(ref), str(keys[0])
+def _name_of(payload: Any) -> str:
+    """The beginning of what somebody wrote."""
+    line = "".join(c if c.isprintable() else " " for c in str(payload.get("text", "")))
+    line = " ".join(line.split()) or "a file"
+    return line if len(line) <= LONGEST_NAME else line[: LONGEST_NAME - 1].rstrip() + "…"

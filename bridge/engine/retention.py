@@ -11,10 +11,12 @@ import asyncio
 import sqlalchemy as sa
 import structlog
 
+from bridge.budgets import pace
+from bridge.budgets.budgets import Budgets
 from bridge.engine.inbox import Inbox
 from bridge.store.database import Database
 from bridge.store.errors import StoreTrouble
-from bridge.store.schema import click, decision, message, post, seen
+from bridge.store.schema import attachment, click, decision, message, post, seen
 
 log = structlog.get_logger()
 
@@ -27,8 +29,9 @@ PAUSE_SECONDS = 0.05
 class Retention:
     """Run it on one node at a time."""
 
-    def __init__(self, db: Database, inbox: Inbox, days: int) -> None:
+    def __init__(self, db: Database, inbox: Inbox, budgets: Budgets, days: int) -> None:
         self._db = db
+        self._budgets = budgets
         self._inbox = inbox
         self._days = days
 
@@ -49,7 +52,7 @@ class Retention:
         """Delete all that is old enough, in small transactions; gives how many rows were chosen.
         What is open or waits is never old enough."""
         total = 0
-        for step in (self._messages, self._clicks, self._keys):
+        for step in (self._messages, self._clicks, self._keys, self._files, self._counts):
             while gone := await self._db.tx(step, durable=False):
                 total += gone
                 await asyncio.sleep(PAUSE_SECONDS)
@@ -75,6 +78,20 @@ class Retention:
         if ids:
             con.execute(click.delete().where(click.c.id.in_(ids)))
         return len(ids)
+
+    def _files(self, con: sa.Connection) -> int:
+        """Names of files that came with messages which are forgotten. The files stay: one that
+        comes under the name of an old one takes another."""
+        c = attachment.c
+        old = sa.select(c.workspace, c.name).where(c.at < self._oldest).limit(BATCH)
+        rows = con.execute(old).all()
+        for row in rows:
+            con.execute(attachment.delete().where(c.workspace == row.workspace, c.name == row.name))
+        return len(rows)
+
+    def _counts(self, con: sa.Connection) -> int:
+        gone = self._budgets.forget(con, BATCH)
+        return gone + pace.forget(con, self._budgets.clock(), BATCH)
 
     def _keys(self, con: sa.Connection) -> int:
         old = sa.select(seen.c.key).where(seen.c.at < self._oldest).order_by(seen.c.at)

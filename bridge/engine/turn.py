@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, replace
@@ -13,20 +14,25 @@ import structlog
 from adapters.contract import Adapter, Choice, MessageOut
 from agent_service.contract import Decision, TurnView, errors, events, says_nothing
 from agent_service.contract.events import (
+    BudgetUsed,
     DecisionApproved,
     DecisionRequested,
     DecisionResolved,
     FileReady,
+    Text,
+    TextDelta,
     TurnFinished,
     TurnWaiting,
 )
 from bridge.agent_client import TRANSIENT, AgentClient, Patience, Unreached
 from bridge.agent_files import AgentFiles
+from bridge.budgets.warning import Warnings
 from bridge.engine.attaching import Attaching, Brought
 from bridge.engine.delivery import Delivery
 from bridge.engine.job import Job
 from bridge.engine.reading import Reading
 from bridge.engine.statusline import Mark, StatusLines
+from bridge.metrics import Metrics
 from bridge.present.decision import plain
 from bridge.present.files import not_had, sent, too_large
 
@@ -107,9 +113,18 @@ class TurnRun:
         reading: Reading,
         fetched: Fetched,
         files: AgentFiles,
+        warnings: Warnings,
+        metrics: Metrics,
         patience: float,
     ) -> None:
         self.job = job
+        self._warnings = warnings
+        self._metrics = metrics
+        self._taken_at = time.monotonic()
+        self._said_something = job.resumed
+        self._near: list[BudgetUsed] = []
+        self.outcome = "broken"
+        """How it ended, as it is counted."""
         self._client = client
         self._adapter = adapter
         self._delivery = delivery
@@ -169,15 +184,19 @@ class TurnRun:
         if job.problem:
             return self._refuse()
         self._mark("working")
+        if job.notice:
+            self._say("budget-turns", job.notice, "notice")
         self._lines.show(self._adapter, job.at, THINKING)
         view = None
         if await self._bring():
             if says_nothing(job.request["prompt"]) and not job.request["attachments"]:
+                self.outcome = "not_taken"
                 self._say("nothing", NOTHING_LEFT, "error")
                 self._end_mark = "failed"
                 return Ended("failed")
             view = await self._put()
         if view is None:
+            self.outcome = "stopped"
             self._say("stopped", "Stopped before the agent service had it.", "notice")
             self._end_mark = "failed"
             return Ended("cancelled")
@@ -194,7 +213,9 @@ class TurnRun:
                     event = numbered.event
                     await self._show(event)
                     if isinstance(event, TurnFinished):
-                        return self._finished(event)
+                        ended = self._finished(event)
+                        await self._warn(event)
+                        return ended
                     if isinstance(event, TurnWaiting) and numbered.seq > job.after_seq:
                         return Waits(numbered.seq)
         finally:
@@ -236,6 +257,7 @@ class TurnRun:
                 only_for=said.sender.identity if self.job.private else None,
             ),
         )
+        self.outcome = "not_taken"
         self._end_mark = "failed"
         return Ended("failed")
 
@@ -258,6 +280,14 @@ class TurnRun:
                 return view
 
     async def _show(self, event: events.Event) -> None:
+        if isinstance(event, (Text, TextDelta)) and not self._said_something:
+            self._said_something = True
+            self._metrics.first_text(time.monotonic() - self._taken_at)
+        if isinstance(event, BudgetUsed):
+            self._near.append(event)
+            return
+        if isinstance(event, TurnFinished):
+            event = self._warnings.ended(event, self._asker)
         if isinstance(event, DecisionRequested):
             # Before its buttons are there: a click must find it.
             await self._remember(self.job, event.decision)
@@ -322,7 +352,19 @@ class TurnRun:
                 post = replace(post, choices=(*post.choices, *choices_at_end))
             self._delivery.show(f"{self.job.turn_id}.{suffix}", post)
 
+    @property
+    def _asker(self) -> str:
+        return str(self.job.request.get("asker", {}).get("person", ""))
+
+    async def _warn(self, event: TurnFinished) -> None:
+        """Of budgets that are nearly used up, below what was said; not where the end says that
+        one is."""
+        for used in self._near if event.outcome != "over_budget" else ():
+            if told := await self._warnings.of(self.job.turn_id, self._asker, used):
+                self._say(f"budget-{used.whose}", told, "notice")
+
     def _finished(self, event: TurnFinished) -> Ended:
+        self.outcome = event.outcome
         stopped = event.outcome == "interrupted" and event.reason != "interrupted"
         again = event.outcome in ("failed", "timed_out") or (
             event.outcome == "interrupted" and not stopped
@@ -336,6 +378,7 @@ class TurnRun:
 
     def _say_failed(self, message: str, remedy: str) -> None:
         """End it as the agent service would: no post is left that seems to go on."""
+        self.outcome = "unknown"
         self._presentation.apply(TurnFinished("failed", "", message, remedy))
         self._show_posts((self._retry(),))
         self._end_mark = "failed"
@@ -383,8 +426,7 @@ class TurnRun:
         while True:
             try:
                 # Only the person whose conversation it is can stop it.
-                by = str(self.job.request.get("asker", {}).get("person", ""))
-                await self._client.interrupt(self.job.turn_id, by)
+                await self._client.interrupt(self.job.turn_id, self._asker)
             except TRANSIENT as error:
                 await patience.trouble(error)
             except errors.ServiceError as error:

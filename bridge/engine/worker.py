@@ -9,22 +9,25 @@ from collections.abc import Callable, Iterable, Mapping
 import sqlalchemy as sa
 import structlog
 
-from adapters.contract import Adapter, CommandIn, DeliveryError, MessageIn, MessageOut, PostRef
+from adapters.contract import Adapter, CommandIn, MessageIn, MessageOut, PostRef
 from agent_service.contract import errors
 from bridge.agent_client import TRANSIENT, AgentClient
 from bridge.agent_files import AgentFiles
+from bridge.budgets.pace import TooFast
+from bridge.budgets.warning import Warnings
 from bridge.conversations.errands import Errand
 from bridge.engine.attaching import Attaching, Brought
 from bridge.engine.claims import LEASE_SECONDS
-from bridge.engine.delivery import Delivery
+from bridge.engine.delivery import Delivery, Report
 from bridge.engine.inbox import Inbox
 from bridge.engine.job import MESSAGE, Job, Lease, LeaseLost, Spoiled
-from bridge.engine.queued import STARTED, TAKEN_BACK, QueuedNotices
+from bridge.engine.queued import QueuedNotices
 from bridge.engine.reading import Reading
 from bridge.engine.record import Record
 from bridge.engine.say import say
 from bridge.engine.statusline import StatusLines
 from bridge.engine.turn import Ended, Present, TurnRun, Waits
+from bridge.metrics import Metrics
 from bridge.people.deciders import Deciders
 from bridge.store.database import Database
 from bridge.store.errors import StoreTrouble
@@ -61,8 +64,10 @@ class Workers:
         *,
         present: Present,
         lines: StatusLines,
-        report: Callable[[str, DeliveryError | None], None],
+        report: Report,
         displaced: Callable[[sa.Connection, int, str], None],
+        warnings: Warnings,
+        metrics: Metrics,
         concurrency: int,
         patience: float,
     ) -> None:
@@ -76,6 +81,8 @@ class Workers:
         self._attaching = attaching
         self._reading = reading
         self.notices = QueuedNotices(db, adapters, report)
+        self._warnings = warnings
+        self._metrics = metrics
         self._present = present
         self._lines = lines
         self._report = report
@@ -130,11 +137,20 @@ class Workers:
         claim = self._free > 0
         self._free -= claim
         try:
-            new, job, behind = await self._db.tx(self._inbox.submit, said, problem, claim)
+            arrived = await self._db.tx(self._inbox.arrive, said, problem, claim)
         except BaseException:
             self._free += claim
             raise
         adapter = self._adapters.get(said.address.platform)
+        if isinstance(arrived, TooFast):
+            self._free += claim
+            self._metrics.arrived("too_fast")
+            if adapter is not None:
+                self._lines.mark(adapter, said.address, said.keys[0], "failed")
+                self.notices.tell_too_fast(said, arrived.told)
+            return True
+        new, job, behind = arrived
+        self._metrics.arrived("stored" if new else "duplicate")
         if job is not None:
             self._begin(job.lease, job)
             return True
@@ -148,6 +164,11 @@ class Workers:
                     self.notices.tell(said)
             self.wake_ready()
         return new
+
+    @property
+    def at_work(self) -> int:
+        """Turns that this process works on."""
+        return len(self._runs)
 
     def wake_ready(self) -> None:
         """Something may be ready that has no worker."""
@@ -216,7 +237,7 @@ class Workers:
                 self._lines.mark(adapter, said.address, said.keys[0], "failed")
             if not left:
                 self._lines.show(adapter, said.address, "")
-        self.notices.show(message_id, TAKEN_BACK)
+        self.notices.changed(message_id)
 
     async def run_errand(self, command: CommandIn, errand: Errand) -> str:
         """Do what a command wants done in a workspace; gives what its sender is told. A file that
@@ -372,7 +393,7 @@ class Workers:
             sure=self._sure,
         )
         log.info("message taken", message=job.message, resumed=job.resumed)
-        self.notices.show(job.message, STARTED)
+        self.notices.changed(job.message)
 
         async def fetched(job: Job, brought: Brought) -> None:
             await self._record.fetched(self._inbox, job, brought)
@@ -391,6 +412,8 @@ class Workers:
             reading=self._reading,
             fetched=fetched,
             files=self._files,
+            warnings=self._warnings,
+            metrics=self._metrics,
             patience=self._patience,
         )
         self._runs[job.message] = run
@@ -414,6 +437,7 @@ class Workers:
             if isinstance(end, Waits):
                 await self._wait(job, end.seq)
                 return None
+            self._metrics.ended(run.outcome)
             more = slot.take()
             left, following = await self._record.stored(self._inbox.finish, job, end.status, more)
             if following is None:

@@ -145,6 +145,8 @@ conversation = sa.Table(
     sa.Column("fence", sa.Integer, nullable=False),
     sa.Column("lease_until", sa.Double, nullable=False),
     sa.Column("waiting_turn", sa.Text),
+    # The key of the post that says how many messages wait here, while any do.
+    sa.Column("queued_word", sa.Text),
     sa.UniqueConstraint("platform", "tenant", "channel", "thread", "direct"),
 )
 _ready = sa.and_(conversation.c.pending > 0, conversation.c.waiting_turn.is_(None))
@@ -270,6 +272,7 @@ attachment = sa.Table(
     sa.Column("at", sa.Double, nullable=False),
     sa.UniqueConstraint("workspace", "origin"),
 )
+sa.Index("attachment_at", attachment.c.at)
 
 seen = sa.Table(
     "seen",
@@ -319,6 +322,52 @@ post = sa.Table(
     sa.Column("at", sa.Double, nullable=False),
 )
 sa.Index("post_message", post.c.message)
+
+# What somebody may use a day, or with an empty person all together a month; without a row, what the
+# settings say. What is usd or turns; no number means no limit.
+budget = sa.Table(
+    "budget",
+    metadata,
+    sa.Column("person", sa.Text, primary_key=True),
+    sa.Column("what", sa.Text, primary_key=True),
+    sa.Column("most", sa.Double),
+    sa.Column("set_by", sa.Text, nullable=False),
+    sa.Column("set_at", sa.Double, nullable=False),
+)
+
+turns_taken = sa.Table(
+    "turns_taken",
+    metadata,
+    sa.Column("person", sa.Text, primary_key=True),
+    # Such as 2026-11-24, of the deployment's time zone.
+    sa.Column("day", sa.Text, primary_key=True),
+    sa.Column("turns", sa.Integer, nullable=False),
+)
+sa.Index("turns_taken_day", turns_taken.c.day)
+
+# Which turn warned whom of what in a period: nobody is warned twice.
+budget_warning = sa.Table(
+    "budget_warning",
+    metadata,
+    sa.Column("person", sa.Text, primary_key=True),
+    sa.Column("what", sa.Text, primary_key=True),
+    sa.Column("period", sa.Text, primary_key=True),
+    sa.Column("turn_id", sa.Text, nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
+)
+
+# How fast a person, or an account that is nobody's, writes: when as much time will have passed as
+# all that was taken is worth.
+pace = sa.Table(
+    "pace",
+    metadata,
+    sa.Column("who", sa.Text, primary_key=True),
+    # message, command
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("free_at", sa.Double, nullable=False),
+    sa.Column("told_at", sa.Double, nullable=False),
+)
+sa.Index("pace_free_at", pace.c.free_at)
 
 cursor = sa.Table(
     "cursor",

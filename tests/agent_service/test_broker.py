@@ -21,9 +21,11 @@ from agent_service.broker.broker import Answered, Broker
 from agent_service.broker.gate import MOST_CONNECTIONS, Gate
 from agent_service.broker.ledger import Ledger
 from agent_service.broker.prices import Price, PriceTable
+from agent_service.broker.purses import Purses
 from agent_service.broker.requests import MOST_REQUESTS
 from agent_service.broker.rules import Refused, Rules
 from agent_service.broker.tokens import Grant
+from agent_service.contract import Budget
 from agent_service.credentials.keyring import Key, NoCredential
 from agent_service.store import audit
 from agent_service.store.database import Database
@@ -42,6 +44,7 @@ class House:
         self.credentials = {"p1": "k1"}
         self.used_before: dict[str, float] = {}
         self.model = model
+        self.now = 1_000_000.0
         self._folder = folder
         self.rules = Rules(models=("claude-*",), max_tokens=1000)
         self.broker = Broker(
@@ -50,8 +53,13 @@ class House:
             PriceTable({"claude-*": Price(1, 10)}),
             self.answered.append,
             self.spent,
+            Purses(self.used, lambda: self.now),
             self.unmetered.append,
         )
+
+    async def used(self, person: str | None, _since: float) -> float:
+        await asyncio.sleep(0)
+        return self.used_before.get(person or "all", 0.0)
 
     async def spent(self, conversation: str) -> float:
         return self.used_before.get(conversation, 0.0)
@@ -435,6 +443,52 @@ async def test_a_budget_is_the_conversations(house: House) -> None:
     assert (await house.ask(stored, prompt()))[0] == 403
     other = await house.open(Grant("s4", "c3", "w1", cap_usd=5.0))
     assert (await house.ask(other, prompt()))[0] == 200
+
+
+async def test_two_turns_of_a_person_share_the_rest_of_the_day(house: House) -> None:
+    """However many sessions ask at once, one answer crosses the person's budget and no more; what
+    somebody else has left is theirs."""
+    budget = Budget("person", 1e-4, "day")
+    gates = [await house.open(Grant(f"s{n}", f"c{n}", "w1")) for n in range(4)]
+    for gate in gates:
+        gate.token.budgets = (budget,)
+    said = prompt("slow 0.3 one two three", stream=True)
+    asked = [house.ask(gate, said) for gate in gates for _ in range(3)]
+    statuses = [status for status, _, _ in await asyncio.gather(*asked)]
+    costs = [answered.cost_usd for answered in house.answered]
+    assert sum(costs) >= 1e-4 > sum(costs) - max(costs)
+    assert sorted(statuses) == [200] * len(costs) + [403] * (12 - len(costs))
+    house.credentials["p2"] = "k1"
+    gates[0].token.person = "p2"
+    assert (await house.ask(gates[0], prompt()))[0] == 200
+
+
+async def test_crossed_budgets_do_not_lock_each_other(house: House) -> None:
+    """Sessions with one budget, the other, and both: all of them come to an answer."""
+    person, all_of_us = Budget("person", 1e-4, "day"), Budget("deployment", 1.2e-4, "month")
+    mixed = [(person,), (all_of_us,), (all_of_us, person), (person, all_of_us)]
+    asked = []
+    for number, budgets in enumerate(mixed):
+        gate = await house.open(Grant(f"s{number}", f"c{number}", "w1", cap_usd=1.0))
+        gate.token.budgets = budgets
+        asked += [house.ask(gate, prompt("slow 0.2 one two", stream=True)) for _ in range(3)]
+    async with asyncio.timeout(30):
+        statuses = {status for status, _, _ in await asyncio.gather(*asked)}
+    assert statuses == {200, 403}
+
+
+async def test_a_budget_counts_what_was_used_before_and_renews(house: House) -> None:
+    """What the ledger knows of the period counts; with the next day there is a new one."""
+    house.used_before["p1"] = 5.0
+    gate = await house.open(grant())
+    gate.token.budgets = (Budget("person", 5.0, "day", "Asia/Tokyo"),)
+    status, headers, body = await house.ask(gate, prompt())
+    assert (status, headers["x-should-retry"]) == (403, "false")
+    assert b"budget of the person" in body
+    house.used_before["p1"] = 0.0
+    assert (await house.ask(gate, prompt()))[0] == 403
+    house.now += 86_400
+    assert (await house.ask(gate, prompt()))[0] == 200
 
 
 async def test_one_session_asks_so_much_at_once_and_no_more(house: House) -> None:

@@ -23,6 +23,7 @@ from agent_service.http.audit import AuditHandlers
 from agent_service.http.conversations import ConversationHandlers
 from agent_service.http.credentials import CredentialHandlers
 from agent_service.http.egress import EgressHandlers
+from agent_service.http.metrics import MetricsHandlers
 from agent_service.http.policy import PolicyHandlers
 from agent_service.http.routes import ADMIN, BODY_LIMIT, BRIDGE, Route
 from agent_service.http.turns import TurnHandlers
@@ -48,6 +49,7 @@ ROUTES: list[Route] = [
     *ConversationHandlers(None).routes(),  # type: ignore[arg-type]
     *WorkspaceHandlers(None, None, None, None).routes(),  # type: ignore[arg-type]
     *UsageHandlers(None).routes(),  # type: ignore[arg-type]
+    *MetricsHandlers(None, None).routes(),  # type: ignore[arg-type]
     *CredentialHandlers(None, None, None, None).routes(),  # type: ignore[arg-type]
     *EgressHandlers(None, None, None).routes(),  # type: ignore[arg-type]
     *AuditHandlers(None).routes(),  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from agent_service.broker.broker import Broker
 from agent_service.broker.prices import PriceTable
+from agent_service.broker.purses import Purses
 from agent_service.broker.rules import Rules
 from agent_service.credentials.keyring import Key
 from agent_service.egress.exits import Exits
@@ -31,9 +32,20 @@ async def nothing_spent(_conversation: str) -> float:
     return 0.0
 
 
+async def nobody_spent(_person: str | None, _since: float) -> float:
+    return 0.0
+
+
 @pytest_asyncio.fixture
 async def broker() -> AsyncIterator[Broker]:
-    made = Broker(no_key, Rules((), 1), PriceTable({}), lambda _answered: None, nothing_spent)
+    made = Broker(
+        no_key,
+        Rules((), 1),
+        PriceTable({}),
+        lambda _answered: None,
+        nothing_spent,
+        Purses(nobody_spent),
+    )
     yield made
     await made.close()
 

@@ -38,11 +38,12 @@ class House:
     def __init__(
         self, home: Path, database: str = "", *, clock: Callable[[], float] = time.time
     ) -> None:
-        """`clock` is the agent service's; the bridge's schedules go by `wall`."""
+        """`clock` is for decisions and budgets, of both services; the bridge's schedules go by
+        `wall` where it is set."""
         self.home = home
         self.database = database
         self.clock = clock
-        self.wall: Callable[[], float] = time.time
+        self.wall: Callable[[], float] | None = None
         self.platform = MemoryPlatform()
         upstream = home / "run" / "scripted.sock"
         self.agent = Proxy(home / "run" / "agent.sock", upstream)
@@ -70,6 +71,8 @@ class House:
             "bridge_adapters": "memory",
             "bridge_database_url": self.database,
             "bridge_listen": "off",
+            "bridge_messages_a_minute": 0,
+            "bridge_commands_a_minute": 0,
             "bridge_agent_patience_seconds": 20.0,
             **values,
         }
@@ -80,7 +83,7 @@ class House:
             self.settings(**values),
             given=[plugin(self.platform)],
             drain_seconds=0.05,
-            clock=self.wall,
+            clock=self.wall or self.clock,
         )
 
     async def start(self, **values: object) -> Bridge:

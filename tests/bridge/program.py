@@ -89,7 +89,10 @@ class Doorway(FilePlatform):
 async def main(home: Path, listen: str = "off", name: str = "") -> None:
     log.configure("json", "info")
     settings = BridgeSettings(  # the database's URL comes from the environment
-        _env_file=None, bascule_home=home, bridge_adapters="memory", bridge_listen=listen
+        _env_file=None,
+        bascule_home=home,
+        bridge_adapters="memory",
+        bridge_listen=listen,
     )
     bridge = Bridge(settings, given=[plugin(Doorway(home, name))])
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, bridge.finish)

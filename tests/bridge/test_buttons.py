@@ -397,7 +397,7 @@ async def test_stop_right_after_saying(up):
     up.agent.delay = 0.1
     await up.say(BUSY)
     assert "Stopping" in await up.command("stop")
-    await up.sees("Stopped.")
+    await up.sees("Stopped")
 
 
 async def test_stop_without_agent_service(house):

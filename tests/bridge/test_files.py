@@ -7,12 +7,16 @@ import os
 import unicodedata
 from pathlib import Path
 
+import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.contract import Attachment, Lifecycle, TryLater
+from bridge.budgets.budgets import Budgets, Rules
 from bridge.engine import attaching
+from bridge.engine.retention import Retention
 from bridge.present.filename import LONGEST, folded, safe_name, unique_name
+from bridge.store.schema import attachment
 from tests.bridge.house import OWNER, House
 
 
@@ -60,6 +64,26 @@ async def test_two_files_of_one_name_are_both_kept(up):
     await up.say("say two", attachments=(file("data.csv", "2"), file("data.csv", "1")))
     await up.sees("two")
     assert inbox(up) == {"Data.csv": b"1", "data-2.csv": b"2"}
+
+
+async def test_an_old_file_keeps_its_place(up):
+    """Its name is forgotten with its message, and a new file of that name takes another; one that
+    comes again, or is the same, makes no second copy."""
+    up.platform.files = {"1": [b"1"], "2": [b"2"], "3": [b"2"], "4": [b"4"]}
+    await up.say("say one", attachments=(file("data.csv", "1"),))
+    await up.sees("one")
+    old = attachment.update().values(at=1.0)
+    await up.bridge.db.tx(lambda con: con.execute(old).rowcount)
+    await Retention(up.bridge.db, None, Budgets(up.bridge.db, Rules()), 30).forget()
+    left = sa.select(sa.func.count()).select_from(attachment)
+    assert await up.bridge.db.tx(lambda con: con.scalar(left)) == 0
+    await up.say("say two", attachments=(file("data.csv", "2"),))
+    await up.sees("two")
+    assert inbox(up) == {"data.csv": b"1", "data-2.csv": b"2"}
+    await up.say("say three", attachments=(file("data-2.csv", "3"), file("data-2.csv", "4")))
+    await up.sees("three")
+    assert inbox(up)["data-2.csv"] == b"2"
+    assert b"4" in inbox(up).values()
 
 
 async def test_what_is_refused_is_named_and_the_rest_goes_on(house):

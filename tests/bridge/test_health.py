@@ -28,6 +28,7 @@ async def test_all_well(house):
     assert {name: part["state"] for name, part in body["parts"].items()} == {
         "store": "ok",
         "agent": "ok",
+        "budget": "ok",
         "adapter memory": "ok",
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from adapters.contract import Identity, Sender
-from bridge.engine.queued import NEXT, QUEUED, STARTED, TAKEN_BACK
+from bridge.engine.queued import MANY, MOST_BUTTONS, NEXT, NONE_LEFT, QUEUED, STARTED, TAKEN_BACK
 
 BUSY = "say working then hang"
 OTHER = Sender(Identity("memory", "t", "second"), "Sid", host_owner=True)
@@ -13,6 +13,11 @@ OTHER = Sender(Identity("memory", "t", "second"), "Sid", host_owner=True)
 
 def button(house, verb="instead", channel="c1") -> str:
     return next(c for c in house.choices(channel) if c.startswith(f"{verb}:"))
+
+
+def words(house) -> list[str]:
+    """The keys of the posts about messages that wait."""
+    return [key for key in house.platform.by_key if key.endswith(".queued")]
 
 
 async def waiting(house, *texts: str) -> None:
@@ -27,16 +32,19 @@ async def waiting(house, *texts: str) -> None:
 async def test_stop_and_do_this_instead(up, wait):
     """The running turn ends, this message is taken before those that waited longer."""
     await waiting(up, "say first")
+    first = button(up)
     await up.say("say second")
-    await wait(lambda: len([c for c in up.choices() if c.startswith("instead:")]) == 2)
-    second = [c for c in up.choices() if c.startswith("instead:")][-1]
+    await up.sees(MANY.format(count=2))
+    second = button(up)
+    assert second != first
     assert (await up.click(second, key="x")).outcome == "stored"
     assert (await up.click(second, key="x")).outcome == "duplicate"
     await up.sees("first")
     assert up.prompts() == [BUSY, "say second", "say first"]
     await up.sees("Stopped.")
-    await wait(lambda: up.texts().count(STARTED) == 2)
-    assert not any(c.startswith("instead:") for c in up.choices())
+    await up.sees(NONE_LEFT)
+    assert not up.choices()
+    assert len(words(up)) == 1
 
 
 async def test_a_late_click_is_explained(up):
@@ -98,3 +106,53 @@ async def test_taken_back(up, wait):
     await up.sees("end")
     assert up.prompts() == [BUSY, "say end"]
     assert NEXT not in up.texts()
+
+
+async def test_one_word_however_many_wait(up, wait):
+    """It is edited, and counts; each of them can be taken back, and so it ends."""
+    await waiting(up, "say number 1")
+    for number in range(2, MOST_BUTTONS + 3):
+        await up.say(f"say number {number}")
+    await up.sees(MANY.format(count=MOST_BUTTONS + 2))
+    assert len(words(up)) == 1
+    for left in range(MOST_BUTTONS + 2, 0, -1):
+        stops = [c for c in up.choices() if c.startswith("stop:")]
+        assert len(stops) == min(left, MOST_BUTTONS)
+        await up.click(stops[0])
+        await wait(lambda stop=stops[0]: stop not in up.choices())
+    await up.sees(NONE_LEFT)
+    assert up.prompts() == [BUSY]
+
+
+async def test_the_next_ones_have_a_word_of_their_own(up):
+    """Below what was said meanwhile: the old word stays as it ended."""
+    await waiting(up, "say first then hang")
+    await up.click(button(up))
+    await up.sees(STARTED)
+    await up.say("say second")
+    await up.sees(QUEUED)
+    assert len(words(up)) == 2
+
+
+async def test_names_of_buttons_are_short_and_plain(up):
+    """What somebody wrote cannot break a button's label."""
+    await waiting(up, "say one\n\x1b[31m two three four five six")
+    await up.say("say @everyone `x`")
+    await up.sees(MANY.format(count=2))
+    labels = [c.label for post in up.platform.shown() for c in post.choices]
+    assert "Take back “say one [31m two three…”" in labels
+    assert all(label.isprintable() and len(label) < 40 for label in labels)
+
+
+async def test_a_word_that_was_never_said(house, wait):
+    """The bridge dies before it is; the next message that waits says how many there are."""
+    await house.start()
+    await house.say(BUSY)
+    await house.sees("working")
+    await house.say("say first")
+    await house.bridge.stop()
+    await house.start()
+    assert not words(house)
+    await house.say("say second")
+    await house.sees(MANY.format(count=2))
+    assert len(words(house)) == 1

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from adapters.contract import Address, Identity, MessageIn, Sender
+from bridge.budgets.budgets import Budgets, Rules
 from bridge.engine.clicks import stop_message
 from bridge.engine.inbox import MOST_FAILURES, Inbox
 from bridge.engine.job import LeaseLost
@@ -336,7 +337,7 @@ class StoreContract:
             await store.db.tx(lambda con, table=table: con.execute(table).rowcount)
         first = seen.update().where(seen.c.key == "memory:message:k1").values(at=1.0)
         await store.db.tx(lambda con: con.execute(first).rowcount)
-        await Retention(store.db, store.node, 30).forget()
+        await Retention(store.db, store.node, Budgets(store.db, Rules()), 30).forget()
         left = await store.db.tx(lambda con: sorted(con.scalars(sa.select(message.c.id))))
         assert left == sorted(job.message for job in jobs[3:])
         for table in (post, decision):

@@ -180,6 +180,13 @@ class Town:
         agent.close()
         return [(conversation, json.loads(body)["prompt"]) for conversation, body in rows]
 
+    def answers(self) -> dict[str, int]:
+        """How many answers of the model were paid for each turn."""
+        with sqlite3.connect(self.home / "agent" / "agent.db") as agent:
+            rows = agent.execute("SELECT turn, count(*) FROM usage GROUP BY turn").fetchall()
+        agent.close()
+        return dict(rows)
+
 
 async def _listens(path: Path) -> bool:
     try:

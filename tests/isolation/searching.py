@@ -24,6 +24,7 @@ from claude_agent_sdk import (
 
 from agent_service.broker.broker import Broker
 from agent_service.broker.prices import PriceTable
+from agent_service.broker.purses import Purses
 from agent_service.broker.rules import Rules
 from agent_service.claude.calls import MessageCalls
 from agent_service.claude.gate import Gate
@@ -47,6 +48,10 @@ async def nothing_spent(_conversation: str) -> float:
     return 0.0
 
 
+async def nobody_spent(_person: str | None, _since: float) -> float:
+    return 0.0
+
+
 async def settled() -> None:
     """Nothing lay unresolved."""
 
@@ -57,7 +62,12 @@ async def searched(
     """What each call gave, errors too; empty where the CLI did not make it."""
     key = Key("default", model, "test-key")
     broker = Broker(
-        lambda _person: key, Rules(("*",), 1_000_000), PriceTable({}), lambda _: None, nothing_spent
+        lambda _person: key,
+        Rules(("*",), 1_000_000),
+        PriceTable({}),
+        lambda _: None,
+        nothing_spent,
+        Purses(nobody_spent),
     )
     exits = Exits(Hosts(Database(home / "unused"), []), lambda *_: None, Network())
     house = House(
