@@ -30,7 +30,8 @@ from adapters.contract import (
 )
 from agent_service.contract import errors
 from bridge.agent_client import AgentClient
-from bridge.budgets.budgets import Budgets
+from bridge.budgets.budgets import Budgets, Limits
+from bridge.budgets.commands import used_today
 from bridge.conversations import commands, places, sharing, standing
 from bridge.conversations.asked import Reply
 from bridge.engine.clicks import Clicks
@@ -101,18 +102,29 @@ class BridgeHost:
     async def person(self, who: Identity) -> PersonView | None:
         """See the port."""
 
-        def fn(con: sa.Connection) -> tuple[access.Person, tuple[DecisionView, ...]] | None:
+        budgets = self._budgets
+
+        def fn(
+            con: sa.Connection,
+        ) -> tuple[access.Person, tuple[DecisionView, ...], Limits, int] | None:
             person = access.find(con, who)
             if person is None or access.refusal(person):
                 return None
-            return person, standing.waiting_of(con, person.id)
+            waiting = standing.waiting_of(con, person.id)
+            turns, _ = budgets.turns(con, person.id)
+            return person, waiting, budgets.limits(con, person.id), turns
 
         found = await self._db.tx(fn, durable=False)
         if found is None:
             return None
-        person, waiting = found
-        mode = await standing.mode_of(self._client, person.workspace)
-        return PersonView(person.name, person.role, mode, waiting)
+        person, waiting, limits, turns = found
+        try:
+            mode = await standing.mode_of(self._client, person.workspace)
+            day = budgets.now("day")
+            used = await used_today(self._client, person.id, limits, turns, day)
+        except errors.ServiceError:
+            return PersonView(person.name, person.role, "", waiting)
+        return PersonView(person.name, person.role, mode, waiting, tuple(used))
 
     async def known(self, at: Address) -> bool:
         """See the port."""

@@ -73,7 +73,7 @@ class Metrics:
     def _gauge(self, name: str, help_: str, *labels: str) -> Gauge:
         return Gauge(f"bascule_bridge_{name}", help_, labels, registry=self._registry)
 
-    def arrived(self, result: Literal["stored", "duplicate", "too_fast"]) -> None:
+    def arrived(self, result: Literal["stored", "duplicate", "too_fast", "refused"]) -> None:
         """A message came in."""
         self._messages.labels(result).inc()
 

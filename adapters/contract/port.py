@@ -96,7 +96,7 @@ class PersonView:
     decisions: tuple[DecisionView, ...] = ()
     """Those that wait in their own conversations, the oldest first."""
     budget: tuple[str, ...] = ()
-    """What is used and what is left, a sentence each."""
+    """What they used today and of how much, a line each; empty while it cannot be told."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,11 +91,18 @@ def _mine(asked: Asked) -> Make:
     day, me = asked.budgets.now("day"), asked.who.id
 
     async def make(agent: Agent, _tell: TellDeciders) -> str:
-        used = _sum(await agent.usage(day.start, "model", me))
-        lines = "\n".join(f"- {line}" for line in _stand(limits, taken, used.cost_usd))
+        lines = "\n".join(f"- {line}" for line in await used_today(agent, me, limits, taken, day))
         return f"Your budget of today, until it renews {day.renews}:\n\n{lines}"
 
     return make
+
+
+async def used_today(
+    agent: Agent, person_id: str, limits: Limits, turns: int, day: Current
+) -> list[str]:
+    """What a person used of today's budget, a line each. Raises `ServiceError`."""
+    used = _sum(await agent.usage(day.start, "model", person_id))
+    return _stand(limits, turns, used.cost_usd)
 
 
 def _stand(limits: Limits, turns: int, usd: float) -> list[str]:

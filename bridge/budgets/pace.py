@@ -18,10 +18,11 @@ WINDOW = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class TooFast:
+class NotTaken:
     """It is not taken. `told` is empty where its writer heard so within the last minute."""
 
     told: str = ""
+    why: Literal["too_fast", "refused"] = "too_fast"
 
 
 def check(
@@ -31,7 +32,7 @@ def check(
     kind: Literal["message", "command"],
     most: int,
     now: float,
-) -> TooFast | None:
+) -> NotTaken | None:
     """None where one more is within `most` a minute, and counted. A clock that went back, or of
     another node, costs nobody more than a minute."""
     its = {"who": who, "kind": kind, "now": now, "each": WINDOW / most}
@@ -45,10 +46,10 @@ def check(
     told_at = row.told_at if told else now
     con.execute(pace.update().where(here).values(free_at=free_at, told_at=told_at))
     if told:
-        return TooFast()
+        return NotTaken()
     seconds = ceil(free_at + WINDOW / most - now - WINDOW)
     what = "That message was" if kind == "message" else "That was"
-    return TooFast(
+    return NotTaken(
         f"{what} not taken: {most} a minute are the most of one person. "
         f"Write it again in {seconds} s or later."
     )

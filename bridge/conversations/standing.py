@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 
 from adapters.contract import DecisionView, PostRef
-from agent_service.contract import errors
 from bridge.agent_client import AgentClient
 from bridge.conversations import places
 from bridge.store.schema import conversation, decision, post
@@ -40,11 +39,8 @@ def _post(con: sa.Connection, key: str) -> PostRef | None:
 
 
 async def mode_of(client: AgentClient, workspace: str) -> str:
-    """The permission mode of a workspace; empty while the agent service cannot say."""
-    try:
-        for place in (f"/v1/workspaces/{workspace}", "/v1"):
-            if (found := (await client.policy(place)).mode) is not None:
-                return found
-    except errors.ServiceError:
-        return ""
+    """The permission mode of a workspace. Raises `ServiceError`."""
+    for place in (f"/v1/workspaces/{workspace}", "/v1"):
+        if (found := (await client.policy(place)).mode) is not None:
+            return found
     return "default"

@@ -15,12 +15,13 @@ from sqlalchemy.sql.dml import ReturningInsert
 from adapters.contract import MessageIn, PostRef
 from bridge.budgets import pace
 from bridge.budgets.budgets import Budgets, Rules
-from bridge.budgets.pace import TooFast
+from bridge.budgets.pace import NotTaken
 from bridge.conversations import places, sharing
 from bridge.conversations.judging import Judged, judge
 from bridge.engine import claims
 from bridge.engine.claims import LEASE_SECONDS
 from bridge.engine.job import MESSAGE, Job, Lease, LeaseLost, Spoiled
+from bridge.engine.pending import home_of, stop_message
 from bridge.people import access, admission
 from bridge.store.database import Database
 from bridge.store.schema import conversation, is_open, message, post, seen
@@ -55,7 +56,7 @@ class Inbox:
 
     def arrive(
         self, con: sa.Connection, said: MessageIn, problem: str, claim: bool
-    ) -> tuple[bool, Job | None, bool] | TooFast:
+    ) -> tuple[bool, Job | None, bool] | NotTaken:
         """As `submit`, for one who does not write too fast. What is too much is not stored; it is
         a duplicate from then on. The machine's owner may pipe in what they like."""
         turn_id = access.mint("t")
@@ -67,7 +68,27 @@ class Inbox:
             who, now = _writer(said, admitted[0]), self._budgets.clock()
             if fast := pace.check(con, self._db, who, "message", most, now):
                 return fast
-        return self._store(con, said, problem, claim, turn_id, admitted)
+        arrived = self._store(con, said, problem, claim, turn_id, admitted)
+        if arrived[2] and (told := self._unwelcome(con, said, turn_id, admitted)):
+            return NotTaken(told, "refused")
+        return arrived
+
+    def _unwelcome(
+        self,
+        con: sa.Connection,
+        said: MessageIn,
+        turn_id: str,
+        admitted: tuple[access.Person | None, str],
+    ) -> str:
+        """Why a message that would wait is not for this conversation; it is out of the queue then.
+        Empty for one that may be. Who has no part in it shall not wait for its end to hear so."""
+        who, told = admitted
+        row = con.execute(sa.select(message).where(message.c.turn_id == turn_id)).one()
+        if who is not None and not told:
+            told = sharing.refusal(con, home_of(con, row.conversation), who)
+        if told:
+            stop_message(con, self._db, row)
+        return told
 
     def submit(
         self, con: sa.Connection, said: MessageIn, problem: str, claim: bool

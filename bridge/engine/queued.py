@@ -69,7 +69,7 @@ class QueuedNotices:
         """It was stored and something is before it."""
         self._spawn(self._tell(said))
 
-    def tell_too_fast(self, said: MessageIn, text: str) -> None:
+    def tell_not_taken(self, said: MessageIn, text: str) -> None:
         """It was not taken, and its sender alone is told, unless the text is empty."""
         adapter = self._adapters.get(said.address.platform)
         if text and adapter is not None:

@@ -1,7 +1,7 @@
 """What is forgotten: messages that are over and all that belongs to them, clicks, delivery keys.
 
-Conversations and people stay: who owns a thread, and what the agent knows it as, must outlast
-what was said in it.
+Conversations that somebody owns and people stay: who owns a thread, and what the agent knows it
+as, must outlast what was said in it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from bridge.budgets.budgets import Budgets
 from bridge.engine.inbox import Inbox
 from bridge.store.database import Database
 from bridge.store.errors import StoreTrouble
-from bridge.store.schema import attachment, click, decision, message, post, seen
+from bridge.store.schema import attachment, click, conversation, decision, message, post, seen
 
 log = structlog.get_logger()
 
@@ -52,7 +52,14 @@ class Retention:
         """Delete all that is old enough, in small transactions; gives how many rows were chosen.
         What is open or waits is never old enough."""
         total = 0
-        for step in (self._messages, self._clicks, self._keys, self._files, self._counts):
+        for step in (
+            self._messages,
+            self._clicks,
+            self._keys,
+            self._files,
+            self._counts,
+            self._strangers,
+        ):
             while gone := await self._db.tx(step, durable=False):
                 total += gone
                 await asyncio.sleep(PAUSE_SECONDS)
@@ -88,6 +95,22 @@ class Retention:
         for row in rows:
             con.execute(attachment.delete().where(c.workspace == row.workspace, c.name == row.name))
         return len(rows)
+
+    def _strangers(self, con: sa.Connection) -> int:
+        """Places where only strangers wrote, once their messages are forgotten."""
+        c = conversation.c
+        old = sa.select(c.id).where(
+            c.owner.is_(None),
+            c.workspace.is_(None),
+            c.pending == 0,
+            c.last_active < self._oldest,
+            ~sa.exists().where(message.c.conversation == c.id),
+        )
+        ids = con.scalars(old.limit(BATCH).with_for_update(skip_locked=True)).all()
+        if ids:
+            con.execute(post.delete().where(post.c.conversation.in_(ids)))
+            con.execute(conversation.delete().where(c.id.in_(ids)))
+        return len(ids)
 
     def _counts(self, con: sa.Connection) -> int:
         gone = self._budgets.forget(con, BATCH)

@@ -13,7 +13,7 @@ from adapters.contract import Adapter, CommandIn, MessageIn, MessageOut, PostRef
 from agent_service.contract import errors
 from bridge.agent_client import TRANSIENT, AgentClient
 from bridge.agent_files import AgentFiles
-from bridge.budgets.pace import TooFast
+from bridge.budgets.pace import NotTaken
 from bridge.budgets.warning import Warnings
 from bridge.conversations.errands import Errand
 from bridge.engine.attaching import Attaching, Brought
@@ -142,12 +142,12 @@ class Workers:
             self._free += claim
             raise
         adapter = self._adapters.get(said.address.platform)
-        if isinstance(arrived, TooFast):
+        if isinstance(arrived, NotTaken):
             self._free += claim
-            self._metrics.arrived("too_fast")
+            self._metrics.arrived(arrived.why)
             if adapter is not None:
                 self._lines.mark(adapter, said.address, said.keys[0], "failed")
-                self.notices.tell_too_fast(said, arrived.told)
+                self.notices.tell_not_taken(said, arrived.told)
             return True
         new, job, behind = arrived
         self._metrics.arrived("stored" if new else "duplicate")

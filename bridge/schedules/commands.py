@@ -58,8 +58,6 @@ def _add(asked: Asked, said: str) -> Reply:
             f"That is too long: some {MOST_TEXT:,} characters are the most. Put it into a file of "
             "your workspace, and schedule to do what the file says."
         )
-    if not _valid(text):
-        return Reply("That is not valid text (broken UTF-8). Please write it again.")
     if refused := asked.refusal:
         return Reply(refused)
     home = asked.claimed(title=text)
@@ -193,14 +191,6 @@ def _timezone(asked: Asked) -> Reply:
         f"Your time zone is `{now}`, where it is {clock} now. `timezone Europe/Berlin` sets "
         f"another, `timezone reset` takes the deployment's.{kept}"
     )
-
-
-def _valid(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 COMMANDS: Commands = {

@@ -142,7 +142,6 @@ async def test_only_its_maker_confirms(up, clock):
         ("add every day at 9:00 ~~~ " + "`" * 600, "too long"),
         ("add on 2020-01-01 at 9:00 say x", "never comes again"),
         ("add * * * * * say x", "That is every 1 minute, and here 5 minutes is the least"),
-        ("add every day at 9:00 say \udcff", "not valid text"),
         (f"add 0 9 {DAYS} jan,mar,may,jul,sep,nov mon#1,tue#2,wed#3,thu#4,fri#5 x", "too long"),
         ("pause", "`schedule add"),
         ("pause 7", "no schedule with that number"),

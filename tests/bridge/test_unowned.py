@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from adapters.contract import CommandIn, Identity, Lifecycle, Sender
+from bridge.budgets.budgets import Budgets, Rules
 from bridge.conversations import places
+from bridge.engine.retention import Retention
+from bridge.store.schema import conversation, message
 from tests.bridge.house import OWNER, STRANGER, until
 from tests.bridge.test_people import ADA, BEN, let_in
 from tests.bridge.test_sharing import Room, room
@@ -107,3 +110,46 @@ async def test_broken_text_in_a_command(up, name):
     assert "not let in yet" in (await up.host.submit(command)).reply.markdown
     mine = CommandIn(("k.y",), up.at("y"), OWNER, name, "set \ud800")
     (await up.host.submit(mine)).reply.markdown.encode()
+
+
+async def test_who_has_no_part_hears_so_at_once(up):
+    """A stranger, and somebody else, who write while a card waits are told by the next moment:
+    nothing of theirs waits for its end."""
+    await let_in(up, ADA, "a1")
+    place = Room(up)
+    await place.say("bash git push", OWNER)
+    await place.card()
+    await place.say("let me in", STRANGER)
+    await place.sees("not let in yet")
+    await place.say("say intruding", ADA)
+    await place.sees("belongs to somebody else")
+    assert "behind it" not in await place.command("status")
+    shown = [post for post in up.platform.shown(room()) if "not let in" in post.markdown]
+    assert [post.only_for for post in shown] == [STRANGER.identity]
+
+
+async def test_what_one_has_used_is_told(up):
+    """With the limits that hold; nothing while the agent service is away."""
+    me = up.said("").sender.identity
+    await up.say("say x")
+    await up.sees("x")
+    assert any("1 turns" in line or "1 turn" in line for line in
+               (await up.host.person(me)).budget)  # fmt: skip
+    await up.stop_agent()
+    assert (await up.host.person(me)).budget == ()
+
+
+async def test_places_of_strangers_are_forgotten(up):
+    """Once they are old and their messages are forgotten; those that somebody owns stay."""
+    place = Room(up)
+    await place.say("let me in", STRANGER)
+    await place.sees("not let in yet")
+    await up.say("say mine", "c1")
+    await up.sees("mine", "c1")
+    long_ago = {"last_active": 1.0}
+    await up.bridge.db.tx(lambda con: con.execute(conversation.update().values(long_ago)).rowcount)
+    old = message.update().values(done_at=1.0)
+    await up.bridge.db.tx(lambda con: con.execute(old).rowcount)
+    await Retention(up.bridge.db, None, Budgets(up.bridge.db, Rules()), 30).forget()
+    assert await row(up, "t1") is None
+    assert await up.host.known(up.at("c1"))
