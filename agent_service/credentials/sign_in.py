@@ -98,8 +98,8 @@ class SignIns:
     async def start(self, person: str, kind: SignInKind, actor: str) -> SignInView:
         """Begin one; it replaces an unfinished one of the person, and waits for their sign-out.
 
-        Raises `Forbidden` where it is off or the person is revoked, `Unavailable` where the CLI
-        does not give a page.
+        Raises `Forbidden` where it is off or the person is revoked, `Conflict` where that came
+        while it began, `Unavailable` where the CLI does not give a page.
         """
         if not self._enabled:
             raise Forbidden(

@@ -49,22 +49,25 @@ async def test_no_secret_comes_to_the_bridge(place: Path) -> None:
             AGENT_ENCRYPTION_KEYS=known["encryption key"],
         )  # fmt: skip
         await made.start()
-        for name, file in zip(SIGNING, ("bridge.keys", "admin.keys"), strict=True):
-            known[name] = (made.data / "secrets" / file).read_text().strip()
-        _, said, err = await made.chat(f"say {SAID}\n", "--conversation", "canaries")
-        assert said.strip() == SAID, err
-        # Nobody is asked on a pipe: what it runs is allowed before.
-        await allow(made, "Bash(make)")
-        (work,) = (made.data / "workspaces").glob("w_*/work")
-        (work / "Makefile").write_text("all:\n\t-@cat /proc/*/environ | tr '\\0' '\\n'\n")
-        code, out, err = await made.chat(LINES, "--conversation", "canaries")
-        assert "ANTHROPIC_AUTH_TOKEN=[hidden]" in out, out + err
-        known["token"] = token_of(made)
-        # While it runs: what a database has not merged yet lies in its log.
-        texts = traces.files([made.home])
-        texts |= {"terminal": f"{out}\n{err}".encode(), "exit": str(code).encode()}
-        texts["lines of the log"] = json.dumps(made.lines()).encode()
-        assert await made.stop() == 0
+        try:
+            for name, file in zip(SIGNING, ("bridge.keys", "admin.keys"), strict=True):
+                known[name] = (made.data / "secrets" / file).read_text().strip()
+            _, said, err = await made.chat(f"say {SAID}\n", "--conversation", "canaries")
+            assert said.strip() == SAID, err
+            # Nobody is asked on a pipe: what it runs is allowed before.
+            await allow(made, "Bash(make)")
+            (work,) = (made.data / "workspaces").glob("w_*/work")
+            (work / "Makefile").write_text("all:\n\t-@cat /proc/*/environ | tr '\\0' '\\n'\n")
+            code, out, err = await made.chat(LINES, "--conversation", "canaries")
+            assert "ANTHROPIC_AUTH_TOKEN=[hidden]" in out, out + err
+            known["token"] = token_of(made)
+            # While it runs: what a database has not merged yet lies in its log.
+            texts = traces.files([made.home])
+            texts |= {"terminal": f"{out}\n{err}".encode(), "exit": str(code).encode()}
+            texts["lines of the log"] = json.dumps(made.lines()).encode()
+        finally:
+            code = await made.stop()
+        assert code == 0
         await made.nothing_left()
     for needed in ("bridge/bridge.db", "bridge/bridge.db-wal", "agent/agent.db", "up.log"):
         assert any(needed in where for where in texts), needed
