@@ -12,7 +12,6 @@ import asyncio
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakValueDictionary
 
 import sqlalchemy as sa
 import structlog
@@ -63,7 +62,9 @@ class QueuedNotices:
         self._adapters = adapters
         self._report = report
         self._tasks: set[asyncio.Task[None]] = set()
-        self._saying: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._changed_in: set[str] = set()
+        """Conversations whose word may have to say something else."""
+        self._showing: set[str] = set()
 
     def tell(self, said: MessageIn) -> None:
         """It was stored and something is before it."""
@@ -136,14 +137,23 @@ class QueuedNotices:
             await self._show(where)
 
     async def _show(self, where: str) -> None:
-        """One after another, each time what is so then, until that is what was said."""
-        async with self._saying.setdefault(where, asyncio.Lock()):
+        """However often it changes, one at a time is at it, no faster than the platform bears."""
+        self._changed_in.add(where)
+        if where in self._showing:
+            return
+        self._showing.add(where)
+        try:
             said: _Word | None = None
-            while (word := await self._db.tx(self._word, where, durable=False)) is not None:
-                if said is not None and (word.key, word.out) == (said.key, said.out):
-                    return
+            while where in self._changed_in:
+                self._changed_in.discard(where)
+                word = await self._db.tx(self._word, where, durable=False)
+                if word is None or (said and (word.key, word.out) == (said.key, said.out)):
+                    continue
                 await self._say(where, word)
                 said = word
+                self._changed_in.add(where)  # it may have changed while it was said
+        finally:
+            self._showing.discard(where)
 
     async def _say(self, where: str, word: _Word) -> None:
         adapter = self._adapters.get(word.at.platform)
@@ -153,13 +163,15 @@ class QueuedNotices:
         async def record(key: str, ref: PostRef) -> None:
             await self._db.tx(self._keep, where, key, ref, durable=False)
 
+        # First: what comes while it is said has a word of its own.
+        if word.over and not await self._db.tx(self._end, where, word.key, durable=False):
+            return
         known = {} if word.ref is None else {word.key: word.ref}
         if not (word.over and word.ref is None):
             await say(
                 adapter, word.at, word.key, word.out, self._report, known=known, record=record
             )
-        if word.over:
-            await self._db.tx(self._end, where, word.key, durable=False)
+            await asyncio.sleep(adapter.caps.edit_interval)
 
     def _keep(self, con: sa.Connection, where: str, key: str, ref: PostRef) -> None:
         carrier = sa.select(message.c.id).where(message.c.turn_id == key.removesuffix(".queued"))
@@ -168,14 +180,16 @@ class QueuedNotices:
         )
         con.execute(fresh.on_conflict_do_nothing())
 
-    def _end(self, con: sa.Connection, where: str, key: str) -> None:
-        """The next message that waits has a word of its own; unless one came meanwhile."""
+    def _end(self, con: sa.Connection, where: str, key: str) -> bool:
+        """The next message that waits has a word of its own. False where one came meanwhile."""
         home = home_of(con, where)
-        if home.queued_word == key and not _queued(con, where):
+        if home.queued_word == key and not _queued(con, where)[0]:
             self._name(con, where, None)
+            return True
+        return False
 
     def _word(self, con: sa.Connection, where: str) -> _Word | None:
-        home = home_of(con, where)
+        home = con.execute(sa.select(conversation).where(conversation.c.id == where)).one()
         key = home.queued_word
         if key is None:
             return None
@@ -183,20 +197,20 @@ class QueuedNotices:
         turn_id = str(key).removesuffix(".queued")
         carrier = con.execute(sa.select(message).where(c.turn_id == turn_id)).first()
         ref = con.scalar(sa.select(post.c.ref).where(post.c.key == key))
-        waiting = _queued(con, where)
+        count, newest = _queued(con, where)
         keys = carrier.payload.get("keys") if carrier is not None else None
         out = MessageOut(
-            self._text(con, where, carrier, waiting),
-            _choices(waiting),
+            self._text(con, where, carrier, count),
+            _choices(count, newest),
             tone="notice",
             answers=str(keys[0]) if keys else "",
         )
         known = None if ref is None else PostRef(ref)
-        return _Word(places.address_of(home), key, known, out, over=not waiting)
+        return _Word(places.address_of(home), key, known, out, over=not count)
 
-    def _text(self, con: sa.Connection, where: str, carrier: Any, waiting: list[Any]) -> str:
+    def _text(self, con: sa.Connection, where: str, carrier: Any, count: int) -> str:
         c = message.c
-        if not waiting:
+        if not count:
             later = sa.select(c.id).where(c.conversation == where, c.id > carrier.id).limit(1)
             if carrier is None or con.scalar(later) is not None:
                 return NONE_LEFT
@@ -206,33 +220,30 @@ class QueuedNotices:
         )
         if con.scalar(stopping) is not None:
             return NEXT
-        return QUEUED if len(waiting) == 1 else MANY.format(count=len(waiting))
+        return QUEUED if count == 1 else MANY.format(count=count)
 
 
-def _queued(con: sa.Connection, where: str) -> list[Any]:
-    """What waits, in the order in which it will be taken."""
+def _queued(con: sa.Connection, where: str) -> tuple[int, list[Any]]:
+    """How many wait, and the newest of them, the oldest of those first."""
     c = message.c
-    query = (
-        sa.select(c.id, c.payload)
-        .where(c.conversation == where, is_open, c.status == "queued")
-        .order_by(c.order, c.id)
-    )
-    return list(con.execute(query).all())
+    waits = sa.and_(c.conversation == where, is_open, c.status == "queued")
+    count = con.scalar(sa.select(sa.func.count()).where(waits)) or 0
+    newest = sa.select(c.id, c.payload).where(waits).order_by(c.id.desc()).limit(MOST_BUTTONS)
+    return count, list(reversed(con.execute(newest).all())) if count else []
 
 
-def _choices(waiting: list[Any]) -> tuple[Choice, ...]:
-    if not waiting:
+def _choices(count: int, newest: list[Any]) -> tuple[Choice, ...]:
+    if not count:
         return ()
-    newest = max(waiting, key=lambda row: int(row.id))
-    if len(waiting) == 1:
+    last = newest[-1].id
+    if count == 1:
         return (
-            Choice(f"instead:{newest.id}", "Stop and do this instead", "danger"),
-            Choice(f"stop:{newest.id}", "Take it back"),
+            Choice(f"instead:{last}", "Stop and do this instead", "danger"),
+            Choice(f"stop:{last}", "Take it back"),
         )
-    shown = sorted(waiting, key=lambda row: int(row.id))[-MOST_BUTTONS:]
     return (
-        Choice(f"instead:{newest.id}", "Stop and do the newest instead", "danger"),
-        *(Choice(f"stop:{row.id}", f"Take back “{_name_of(row.payload)}”") for row in shown),
+        Choice(f"instead:{last}", "Stop and do the newest instead", "danger"),
+        *(Choice(f"stop:{row.id}", f"Take back “{_name_of(row.payload)}”") for row in newest),
     )
 
 
