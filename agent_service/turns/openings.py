@@ -80,10 +80,18 @@ class Openings:
         """The live session, or one that is opened and has nothing unresolved in it."""
         self._check(request.asker.person, self.sign_in(request))
         session = self._pool.take(conversation.id)
-        if session is not None and self._pool.sign_in(conversation.id) != self.sign_in(request):
-            # Whoever asks now is not the one whose sign-in it runs on, or has another by now.
+        if session is not None and self._pool.opened_for(conversation.id) != (
+            self._model(conversation, request),
+            self.sign_in(request),
+        ):
+            # Another model was chosen, or whoever asks now is not the one whose sign-in it runs
+            # on, or has another by now.
             await self._pool.discard(conversation.id)
             session = None
+        if request.model != conversation.model:  # what is warmed next is for this one
+            await self._database.tx(
+                lambda db: conversations.update(db, conversation.id, model=request.model)
+            )
         resumed = session is None and conversation.started
         if session is None:
             if conversation.unsettled is not None and conversation.started:
@@ -130,12 +138,17 @@ class Openings:
             session_id=conversation.session_id,
             resume=conversation.started,
             policy=policy,
-            model=(request and request.model) or conversation.model or self.default_model,
+            model=self._model(conversation, request),
             release=release,
             sign_in=sign_in if request is None else self.sign_in(request),
             person="" if request is None else request.asker.person,
             budgets=() if request is None else request.budgets,
         )
+
+    def _model(self, conversation: StoredConversation, request: TurnRequest | None) -> str | None:
+        """`request` says which; what is opened ahead goes by the turn before."""
+        chosen = conversation.model if request is None else request.model
+        return chosen or self.default_model
 
     async def _settled(
         self,

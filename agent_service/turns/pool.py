@@ -57,6 +57,7 @@ class SessionPool:
         self._clock = clock
         self._live: dict[str, AgentSession] = {}
         self._sign_ins: dict[str, OwnSignIn] = {}
+        self._models: dict[str, str | None] = {}
         self._idle_since: dict[str, float] = {}
         self._closing: dict[str, asyncio.Task[None]] = {}
         self._starts = asyncio.Semaphore(STARTS_AT_ONCE)
@@ -78,9 +79,9 @@ class SessionPool:
         """The live session for `interrupt` or `govern`, whoever uses it."""
         return self._live.get(conversation)
 
-    def sign_in(self, conversation: str) -> OwnSignIn | None:
-        """Whose own sign-in the live session runs on; None too where there is no session."""
-        return self._sign_ins.get(conversation)
+    def opened_for(self, conversation: str) -> tuple[str | None, OwnSignIn | None]:
+        """Which model the live session was opened with, and whose own sign-in it runs on."""
+        return self._models.get(conversation), self._sign_ins.get(conversation)
 
     def sign_ins(self) -> dict[str, OwnSignIn]:
         """Those of all live sessions, by conversation."""
@@ -98,6 +99,7 @@ class SessionPool:
         finally:
             self._opening -= 1
         self._live[opening.conversation] = session
+        self._models[opening.conversation] = opening.model
         if opening.sign_in is not None:
             self._sign_ins[opening.conversation] = opening.sign_in
         return session
@@ -143,6 +145,7 @@ class SessionPool:
         self._idle_since.pop(conversation, None)
         session = self._live.pop(conversation, None)
         self._sign_ins.pop(conversation, None)
+        self._models.pop(conversation, None)
         if session is None:
             if (closing := self._closing.get(conversation)) is not None:
                 await asyncio.wait({closing})

@@ -30,6 +30,26 @@ async def test_a_follow_up_knows_the_history(shared: Agent) -> None:
     assert "Wilhelmina" in (await shared.turn("what is my name")).text
 
 
+async def test_another_model_answers_from_the_next_turn_on(shared: Agent) -> None:
+    """Also where a session was open with the one before; it still knows what was said."""
+
+    async def asked(conversation: str, prompt: str, **more: object) -> str:
+        before = len(shared.model.requests)
+        await shared.turn(prompt, conversation=conversation, **more)
+        bodies = [r.body for r in list(shared.model.requests)[before:] if r.body]
+        return str(bodies[-1]["model"])
+
+    assert await asked("models", "say one", model="claude-opus-4-5") == "claude-opus-4-5"
+    assert await asked("models", "say two", model="claude-sonnet-4-5") == "claude-sonnet-4-5"
+    assert await asked("models", "say three", model="claude-sonnet-4-5") == "claude-sonnet-4-5"
+    before = len(shared.model.requests)
+    turn = await shared.turn("say four", conversation="models")
+    body = [r.body for r in list(shared.model.requests)[before:] if r.body][-1]
+    assert not body["model"].startswith("claude-sonnet-4-5")
+    assert "say one" in str(body["messages"])
+    assert turn.text == "four"
+
+
 async def test_a_reader_who_comes_later_gets_the_same(shared: Agent) -> None:
     """Stored events replay under the same numbers, from any number on, without the deltas."""
     turn = await shared.turn("say one two three")
