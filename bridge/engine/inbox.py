@@ -57,7 +57,7 @@ class Inbox:
         keys = [message_key(said, key) for key in said.keys]
         if not remember(con, self._db, keys, turn_id):
             return False, None, False
-        admitted = admission.admit(con, self._db, said.sender, said.address)
+        admitted = admission.hear(con, self._db, said.sender, said.address)
         workspace = sharing.workspace_at(con, said.address)
         row = places.open_or_create(
             con,
