@@ -40,7 +40,7 @@ from bridge.engine.job import MESSAGE
 from bridge.engine.pending import locked, stop_message
 from bridge.engine.problem import problem_with, repaired
 from bridge.engine.worker import Workers
-from bridge.people import access, rules
+from bridge.people import access, admission, rules
 from bridge.people.commands import FOR_ADMINS
 from bridge.people.deciders import Deciders
 from bridge.schedules.running import Schedules
@@ -92,10 +92,8 @@ class BridgeHost:
         """This person's conversations, the last active first; empty for a stranger."""
 
         def fn(con: sa.Connection) -> list[ConversationView]:
-            person = access.find(con, who)
-            if person is None or access.refusal(person):
-                return []
-            return places.of_person(con, person.id)
+            person = admission.standing(con, self._db, who)
+            return places.of_person(con, person.id) if person is not None else []
 
         return await self._db.tx(fn, durable=False)
 
@@ -107,8 +105,8 @@ class BridgeHost:
         def fn(
             con: sa.Connection,
         ) -> tuple[access.Person, tuple[DecisionView, ...], Limits, int] | None:
-            person = access.find(con, who)
-            if person is None or access.refusal(person):
+            person = admission.standing(con, self._db, who)
+            if person is None:
                 return None
             waiting = standing.waiting_of(con, person.id)
             turns, _ = budgets.turns(con, person.id)
@@ -266,7 +264,8 @@ class BridgeHost:
                 return None
             if sharing.part_of(con, home, who) in (None, "guest"):
                 return None
-            if who.admitted == "rule" and not rules.matches(con, event.sender, event.address):
+            at = event.address
+            if who.admitted == "rule" and not rules.lets_in(con, self._db, who, event.sender, at):
                 return None
             workspace = sharing.workspace_of(con, home)
             own = workspace == who.workspace and not sharing.is_shared(con, home)

@@ -42,7 +42,7 @@ def run(
         told = opened(con, db, command)
         if told is not None:
             return Reply(told)
-    who, refused = admission.admit(con, db, command.sender, command.address)
+    who, refused = admission.hear(con, db, command.sender, command.address)
     if who is None or refused:
         return Reply(refused)
     if fast := _too_fast(con, db, command, who, budgets):
@@ -53,7 +53,7 @@ def run(
         near = difflib.get_close_matches(command.name, known, 1, cutoff=0.5)
         hint = f"Did you mean `{near[0]}`?" if near else "`help` lists the commands."
         return Reply(f"There is no command `{shown(command.name)}`. {hint}")
-    home = places.find(con, command.address)
+    home = places.enter(con, db, command.address, who)
     asked = Asked(
         con,
         db,
@@ -112,11 +112,12 @@ def _stop(asked: Asked) -> Reply:
     home = asked.home
     if home is None or not home.pending:
         return Reply("Nothing is going on here; there is nothing to stop.")
-    if refused := asked.refusal:
+    if (refused := asked.refusal) and not asked.who.is_admin:
         return Reply(refused)
     rows = _open_rows(asked.con, home)
     current = rows[0]
-    if not sharing.is_theirs(asked.con, home, asked.who, current.payload):
+    theirs = sharing.is_theirs(asked.con, home, asked.who, current.payload)
+    if not theirs and not asked.who.is_admin:
         return Reply("Somebody else asked for what runs here: they, or the owner, can stop it.")
     asked.stop(asked.con, asked.db, current)
     what = {

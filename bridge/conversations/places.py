@@ -8,9 +8,10 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from adapters.contract import Address, ConversationView, Place
-from bridge.people.access import mint
+from bridge.conversations import sharing
+from bridge.people.access import Person, mint
 from bridge.store.database import Database
-from bridge.store.schema import conversation, is_open, message
+from bridge.store.schema import conversation, guest, is_open, message
 
 TITLE_LENGTH = 80
 
@@ -41,22 +42,24 @@ def _opening(db: Database) -> sa.Insert:
         fence=0,
         lease_until=0.0,
     )
+    new = fresh.excluded
+    # What was set up for it while it was nobody's is nothing of its first owner's. And a direct
+    # place has one writer: what it was before is nothing of the person whose account that is now.
+    anew = sa.and_(
+        new.owner.is_not(None),
+        c.workspace.is_(None),
+        sa.or_(c.owner.is_(None), sa.and_(c.direct, c.owner != new.owner)),
+    )
     return fresh.on_conflict_do_update(
         index_elements=[c.platform, c.tenant, c.channel, c.thread, c.direct],
         set_={
-            "owner": sa.func.coalesce(c.owner, fresh.excluded.owner),
-            # What was set up for it while it was nobody's is nothing of its first owner's.
+            "owner": sa.case((anew, new.owner), else_=sa.func.coalesce(c.owner, new.owner)),
             "agent_conversation": sa.case(
-                (
-                    sa.and_(
-                        c.owner.is_(None), c.workspace.is_(None), fresh.excluded.owner.is_not(None)
-                    ),
-                    fresh.excluded.agent_conversation,
-                ),
-                else_=c.agent_conversation,
+                (anew, new.agent_conversation), else_=c.agent_conversation
             ),
-            "title": sa.case((c.title == "", fresh.excluded.title), else_=c.title),
-            "pending": c.pending + fresh.excluded.pending,
+            "model": sa.case((anew, sa.null()), else_=c.model),
+            "title": sa.case((sa.or_(anew, c.title == ""), new.title), else_=c.title),
+            "pending": c.pending + new.pending,
             "last_active": db.now,
             "ready_at": sa.case((c.pending == 0, db.now), else_=c.ready_at),
         },
@@ -76,8 +79,10 @@ def open_or_create(
     """The conversation's row, made if need be; `arriving` messages are added to its count.
 
     The row's lock gives messages of one address their order. A stranger owns nothing: the first
-    known person does, and it is a new conversation to the agent then. `idle` in the row says that
-    nobody holds its lease. A new one works in `workspace`, or without it in its owner's.
+    known person does, and it is a new conversation to the agent then. A direct one is its only
+    writer's: where that account has become another person's, it is a new one as well. `idle` in
+    the row says that nobody holds its lease. A new one works in `workspace`, or without it in its
+    owner's.
     """
     values = {
         "id": mint("c"),
@@ -92,7 +97,15 @@ def open_or_create(
         "agent_conversation": mint("a"),
         "pending": arriving,
     }
-    return con.execute(db.prepared(_opening), values).one()
+    row = con.execute(db.prepared(_opening), values).one()
+    if row.agent_conversation == values["agent_conversation"] and row.id != values["id"]:
+        con.execute(guest.delete().where(guest.c.conversation == row.id))
+        con.execute(
+            message.update()
+            .where(message.c.conversation == row.id, message.c.status == "queued")
+            .values(agent_conversation=row.agent_conversation)
+        )
+    return row
 
 
 def find(con: sa.Connection, address: Address) -> Any | None:
@@ -101,11 +114,20 @@ def find(con: sa.Connection, address: Address) -> Any | None:
     return con.execute(sa.select(conversation).where(at(address)).with_for_update()).first()
 
 
+def enter(con: sa.Connection, db: Database, address: Address, who: Person) -> Any | None:
+    """As `find`, for somebody who is let in: a direct place is theirs from now on, whoever had
+    their account before."""
+    home = find(con, address)
+    if home is None or not home.direct or home.owner in (None, who.id):
+        return home
+    return open_or_create(con, db, address, owner=who.id)
+
+
 def of_person(con: sa.Connection, person: str, limit: int = 200) -> list[ConversationView]:
-    """A person's conversations, the last active first."""
+    """The conversations a person started and takes part in still, the last active first."""
     rows = con.execute(
         sa.select(conversation)
-        .where(conversation.c.owner == person)
+        .where(sharing.started_by(person))
         .order_by(conversation.c.last_active.desc())
         .limit(limit)
     ).all()

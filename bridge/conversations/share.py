@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from bridge.conversations import sharing
+from bridge.conversations import sharing, stopping
 from bridge.conversations.asked import NOBODY, Asked, Commands, Reply
 from bridge.conversations.governing import Agent, Call, TellDeciders
 from bridge.people import access
@@ -66,7 +66,13 @@ def _unshare(asked: Asked) -> Reply:
         return Reply(NOBODY)
     if not sharing.uninvite(asked.con, home.id, whom.id):
         return Reply(f"{shown(whom.name)} took no part here.")
-    return Reply(f"{shown(whom.name)} takes no part here any more. What they read, they have read.")
+    ended = stopping.end(asked.con, asked.db, [home.id])
+    return Reply(
+        f"{shown(whom.name)} takes no part here any more, and what they asked is stopped. What "
+        "they read, they have read.",
+        ended.stopped,
+        ended.taken_back,
+    )
 
 
 def _bind(asked: Asked) -> Reply:
@@ -83,6 +89,7 @@ def _bind(asked: Asked) -> Reply:
     if asked.words and not sharing.is_channels(asked.con, workspace):
         return Reply("No channel has that workspace. A person's own cannot be bound to one.")
     sharing.bind(asked.con, asked.db, at, workspace, asked.who.id)
+    ended = stopping.end(asked.con, asked.db, _at_work(asked))
     sharing.add_member(asked.con, asked.db, workspace, asked.who.id, asked.who.id)
     fresh = asked.db.insert(decider).values(
         workspace=workspace, person=asked.who.id, added_by=asked.who.id, added_at=asked.db.now
@@ -93,18 +100,32 @@ def _bind(asked: Asked) -> Reply:
         "members share. You are one, and decide there. `members add @somebody` adds more, "
         "`deciders add` in a thread lets them decide. Threads that exist stay as they are."
     )
-    return Reply("", call=_told(workspace, asked.who, told))
+    call = _told(workspace, asked.who, told)
+    return Reply("", ended.stopped, ended.taken_back, call)
 
 
 def _unbind(asked: Asked) -> Reply:
     if not asked.who.is_admin:
         return Reply(ADMINS_ONLY)
-    if asked.address.direct or not sharing.unbind(asked.con, asked.address):
+    workspace = sharing.workspace_at(asked.con, asked.address)
+    if workspace is None or not sharing.unbind(asked.con, asked.address):
         return Reply("This channel has no workspace of its own.")
+    ended = stopping.end(asked.con, asked.db, _at_work(asked))
     return Reply(
-        "This channel has no workspace of its own any more, and its threads there are closed. The "
-        "files stay, for an admin."
+        "This channel has no workspace of its own any more: its threads there are closed, and "
+        f"what ran in them is stopped. The files stay: `bind {workspace}` takes them up again, "
+        "with the threads and members, here or in another channel.",
+        ended.stopped,
+        ended.taken_back,
     )
+
+
+def _at_work(asked: Asked) -> set[str]:
+    """The conversations of this channel's workspaces, of now and before, where something is not
+    over."""
+    c, at = conversation.c, asked.address
+    here = sa.and_(c.platform == at.platform, c.tenant == at.tenant, c.channel == at.channel)
+    return stopping.busy(asked.con, here, c.workspace.is_not(None))
 
 
 def _members(asked: Asked) -> Reply:
@@ -136,8 +157,13 @@ def _members(asked: Asked) -> Reply:
     asked.con.execute(
         decider.delete().where(decider.c.workspace == workspace, decider.c.person == whom.id)
     )
-    told = f"{shown(whom.name)} takes no part in this channel's threads any more."
-    return Reply("", call=_told(workspace, asked.who, told))
+    concerned = stopping.busy(asked.con, conversation.c.workspace == workspace)
+    ended = stopping.end(asked.con, asked.db, concerned)
+    told = (
+        f"{shown(whom.name)} takes no part in this channel's threads any more, and what they asked "
+        "there is stopped."
+    )
+    return Reply("", ended.stopped, ended.taken_back, _told(workspace, asked.who, told))
 
 
 def _told(workspace: str, by: Person, told: str) -> Call:

@@ -34,10 +34,35 @@ def part_of(con: sa.Connection, home: Any, who: Person) -> Part | None:
         return "member" if bound and is_member(con, home.workspace, who.id) else None
     if home.owner == who.id:
         return "owner"
-    invited = sa.select(guest.c.person).where(
-        guest.c.conversation == home.id, guest.c.person == who.id
+    # As long as its owner is let in, whose workspace it works in.
+    invited = (
+        sa.select(person.c.id)
+        .join(guest, guest.c.conversation == home.id)
+        .where(
+            person.c.id == home.owner, person.c.role.not_in(access.OUT), guest.c.person == who.id
+        )
+        .with_for_update(read=True, key_share=True, of=person)
     )
     return "guest" if con.execute(invited).first() else None
+
+
+def started_by(person_id: str) -> sa.ColumnElement[bool]:
+    """The condition that finds the conversations that somebody started and takes part in still."""
+    c, bound, member = conversation.c, channel_workspace.c, channel_member.c
+    here = sa.and_(
+        bound.workspace == c.workspace,
+        bound.platform == c.platform,
+        bound.tenant == c.tenant,
+        bound.channel == c.channel,
+    )
+    its_member = (
+        sa.select(member.person)
+        .join(channel_workspace, here)
+        .where(member.workspace == c.workspace, member.person == person_id)
+        .correlate(conversation)
+        .exists()
+    )
+    return sa.and_(c.owner == person_id, sa.or_(c.workspace.is_(None), its_member))
 
 
 def refusal(con: sa.Connection, home: Any, who: Person) -> str:
@@ -126,12 +151,12 @@ def uninvite(con: sa.Connection, conversation_id: str, whom: str) -> bool:
 
 
 def bound_to(con: sa.Connection, platform: str, tenant: str, channel: str) -> str | None:
-    """The workspace of a channel."""
+    """The workspace of a channel, which it keeps until this transaction is over."""
     c = channel_workspace.c
     return con.scalar(
-        sa.select(c.workspace).where(
-            c.platform == platform, c.tenant == tenant, c.channel == channel
-        )
+        sa.select(c.workspace)
+        .where(c.platform == platform, c.tenant == tenant, c.channel == channel)
+        .with_for_update(read=True)
     )
 
 
@@ -169,15 +194,23 @@ def unbind(con: sa.Connection, at: Address) -> bool:
 
 
 def is_channels(con: sa.Connection, workspace: str) -> bool:
-    """Whether a workspace belongs to channels and to nobody alone."""
-    c = channel_workspace.c
-    return con.execute(sa.select(c.channel).where(c.workspace == workspace)).first() is not None
+    """Whether a workspace belongs to channels and to nobody alone, also when none has it now."""
+    traces: tuple[sa.ColumnElement[str], ...] = (
+        channel_workspace.c.workspace,
+        channel_member.c.workspace,
+        conversation.c.workspace,
+    )
+    return any(
+        con.execute(sa.select(one).where(one == workspace).limit(1)).first() is not None
+        for one in traces
+    )
 
 
 def is_member(con: sa.Connection, workspace: str, whom: str) -> bool:
+    """It stays so until this transaction is over."""
     c = channel_member.c
     found = sa.select(c.person).where(c.workspace == workspace, c.person == whom)
-    return con.execute(found).first() is not None
+    return con.execute(found.with_for_update(read=True, key_share=True)).first() is not None
 
 
 def members(con: sa.Connection, workspace: str) -> list[Person]:

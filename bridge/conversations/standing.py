@@ -8,16 +8,17 @@ import sqlalchemy as sa
 
 from adapters.contract import DecisionView, PostRef
 from bridge.agent_client import AgentClient
-from bridge.conversations import places
+from bridge.conversations import places, sharing
 from bridge.store.schema import conversation, decision, post
 
 
 def waiting_of(con: sa.Connection, person: str) -> tuple[DecisionView, ...]:
-    """The decisions that wait in a person's own conversations, the oldest first."""
+    """The decisions that wait in the conversations a person started and takes part in still, the
+    oldest first."""
     rows = con.execute(
         sa.select(conversation, decision.c.id.label("asked"), decision.c.turn_id, decision.c.shown)
         .join(conversation, conversation.c.id == decision.c.conversation)
-        .where(conversation.c.owner == person, conversation.c.waiting_turn == decision.c.turn_id)
+        .where(sharing.started_by(person), conversation.c.waiting_turn == decision.c.turn_id)
         .order_by(decision.c.message)
     ).all()
     # A turn may have asked before; what it waits for is the last.

@@ -228,14 +228,19 @@ class Clicks:
             return told
         return NOT_VALID
 
-    def _refused(self, con: sa.Connection, action: ActionIn, row: Any | None) -> str:
-        """Why this person may not do anything about the message of `row`."""
+    def _refused(
+        self, con: sa.Connection, action: ActionIn, row: Any | None, *, stops: bool = False
+    ) -> str:
+        """Why this person may not do anything about the message of `row`; an admin always may
+        stop it."""
         home = row and home_of(con, row.conversation)
         if row is None or home is None or places.address_of(home) != action.address:
             return NOT_VALID
         who, refused = admission.admit(con, self._db, action.sender, action.address)
         if who is None or refused:
             return refused
+        if stops and who.is_admin:
+            return ""
         if sharing.part_of(con, home, who) is None:
             return NOT_YOURS
         return "" if sharing.is_theirs(con, home, who, row.payload) else NOT_YOUR_TURN
@@ -243,7 +248,7 @@ class Clicks:
     def _stop(self, con: sa.Connection, action: ActionIn, message_id: int) -> tuple[str, str]:
         """(what its presser is told, the status of what was stopped)."""
         row, _ = locked(con, message_id)
-        if refused := self._refused(con, action, row):
+        if refused := self._refused(con, action, row, stops=True):
             return refused, ""
         if row is None or not stop_message(con, self._db, row):
             return ALREADY_OVER, ""

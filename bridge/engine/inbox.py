@@ -62,7 +62,7 @@ class Inbox:
         turn_id = access.mint("t")
         if not self._new(con, said, turn_id):
             return False, None, False
-        admitted = admission.admit(con, self._db, said.sender, said.address)
+        admitted = admission.hear(con, self._db, said.sender, said.address)
         most = self._budgets.rules.messages
         if most and not said.sender.host_owner:
             who, now = _writer(said, admitted[0]), self._budgets.clock()
@@ -98,7 +98,7 @@ class Inbox:
         turn_id = access.mint("t")
         if not self._new(con, said, turn_id):
             return False, None, False
-        admitted = admission.admit(con, self._db, said.sender, said.address)
+        admitted = admission.hear(con, self._db, said.sender, said.address)
         return self._store(con, said, problem, claim, turn_id, admitted)
 
     def _new(self, con: sa.Connection, said: MessageIn, turn_id: str) -> bool:

@@ -21,7 +21,11 @@ ADMINS = ("operator", "admin")
 OUT = ("blocked", "removed")
 """Roles of those who are not let in."""
 
-BLOCKED = "An operator has blocked you here. Nothing you write reaches the agent."
+BLOCKED = (
+    "An admin has blocked you here, and nothing you write reaches the agent. To be let in again, "
+    "ask an admin of this Bascule: `people role {id} member` does it."
+)
+REMOVED = "You are not let in here any more. Write again to ask for it anew."
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +60,25 @@ _FIND = (
 )
 
 
-def find(con: sa.Connection, who: Identity) -> Person | None:
-    """The person behind an account, blocked ones included."""
+# Weaker than what a change of the row takes for itself, except for `locked`: whoever writes
+# waits for nobody but who ends their access.
+_HELD = _FIND.with_for_update(read=True, key_share=True, of=person)
+
+
+def find(con: sa.Connection, who: Identity, *, hold: bool = False) -> Person | None:
+    """The person behind an account, blocked ones included. With `hold` what they are lasts until
+    this transaction is over, on every node: `locked` waits for it."""
     account = {"platform": who.platform, "tenant": who.tenant, "user": who.user}
-    row = con.execute(_FIND, account).first()
+    row = con.execute(_HELD if hold else _FIND, account).first()
+    return Person(*row) if row else None
+
+
+def locked(con: sa.Connection, person_id: str) -> Person | None:
+    """Somebody who is about to change. What was begun in their name before is stored once this
+    returns, and what begins later waits for this transaction."""
+    row = con.execute(
+        sa.select(*_COLUMNS).where(person.c.id == person_id).with_for_update()
+    ).first()
     return Person(*row) if row else None
 
 
@@ -126,7 +145,9 @@ def is_account(who: Identity) -> sa.ColumnElement[bool]:
 
 def refusal(who: Person) -> str:
     """What somebody known is told who is not let in; empty for those who are."""
-    return BLOCKED if who.role in OUT else ""
+    if who.role == "removed":
+        return REMOVED
+    return BLOCKED.format(id=who.id) if who.role in OUT else ""
 
 
 _ID_LIKE = re.compile(r"\b([pw])_(?=\w)", re.IGNORECASE)

@@ -72,16 +72,16 @@ def read(home: Path) -> str:
 def take(con: sa.Connection, db: Database, sender: Sender, typed: str) -> str:
     """What the sender is told. With the right code they are the operator, and no code is left."""
     who = sender.identity
-    if codes.too_many(con, db, who):
+    if codes.too_many(con, db, who, "claim"):
         return codes.TOO_MANY
+    # One at a time, on all nodes, whichever of their codes it is: who comes second finds none.
+    con.execute(sa.select(claim.c.code).order_by(claim.c.code).with_for_update()).all()
     if not needed(con):
         return CLAIMED
-    good = sa.select(claim.c.code).where(
-        claim.c.code == codes.kept(typed), claim.c.expires_at > db.now
-    )
     known = access.find(con, who)
-    if con.scalar(good) is None or (known is not None and known.role in access.OUT):
-        codes.note_wrong(con, db, who)
+    good = claim.delete().where(claim.c.code == codes.kept(typed), claim.c.expires_at > db.now)
+    if (known is not None and known.role in access.OUT) or con.execute(good).rowcount != 1:
+        codes.note_wrong(con, db, who, "claim")
         return WRONG
     con.execute(claim.delete())
     if known is None:

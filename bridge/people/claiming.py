@@ -19,12 +19,15 @@ LOOK_SECONDS = 60.0
 class Claiming:
     """One a process; each of several nodes has a code of its own, and any of them is good."""
 
-    def __init__(self, db: Database, home: Path) -> None:
+    def __init__(self, db: Database, home: Path, *, look: float = LOOK_SECONDS) -> None:
+        """Looks every `look` seconds whether a code is needed."""
         self._db = db
         self._home = home
+        self._look = look
 
-    async def renew(self) -> bool:
-        """Whether somebody still has to claim the deployment. Raises `StoreTrouble`."""
+    async def renew(self) -> None:
+        """A code that is good where one is needed, and none where none is. Raises
+        `StoreTrouble`."""
         before = await asyncio.to_thread(claim.read, self._home)
         code = await self._db.tx(claim.renew, self._db, before)
         if code != before:
@@ -33,15 +36,13 @@ class Claiming:
             except OSError as error:
                 file = str(claim.file_of(self._home))
                 log.error("claim code not written", file=file, error=str(error))
-        return bool(code)
 
     async def run(self) -> None:
-        """Until somebody runs it."""
+        """For ever: who runs it may leave."""
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(self._look)
             try:
-                if not await self.renew():
-                    return
+                await self.renew()
             except StoreTrouble as error:
                 log.error("claim code not renewed", error=str(error), remedy=error.remedy)
             except Exception:

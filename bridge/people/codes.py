@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from typing import Literal, TypeAlias
 
 import sqlalchemy as sa
 
@@ -11,9 +12,14 @@ from adapters.contract import Identity
 from bridge.store.database import Database
 from bridge.store.schema import wrong_code
 
+Purpose: TypeAlias = Literal["claim", "let", "link"]
+"""Wrong codes of one purpose hinder no other."""
 ALPHABET = "23456789ABCDEFGHJKMNPQRSTVWXYZ"
-TRIES_OF_ONE, TRIES_OF_ALL = 5, 50
-"""Wrong codes in an hour, of one account and of all together, before none is looked at."""
+TRIES_OF_ONE = 5
+"""Wrong codes in an hour of one account before none of that purpose is looked at."""
+TRIES_OF_STRANGERS = 1000
+"""Wrong codes for linking in an hour of all who are not let in, together. There is no such bound
+for the claim, whose code has 58 bits, nor for admins: strangers could lock them out by it."""
 HOUR = 3600.0
 TOO_MANY = "Too many wrong codes were tried. Wait an hour, then try again."
 
@@ -33,22 +39,27 @@ def kept(typed: str) -> str:
     return hashlib.sha256(plain(typed).encode()).hexdigest()
 
 
-def too_many(con: sa.Connection, db: Database, who: Identity) -> bool:
-    """Whether no code of this account is looked at now."""
-    recent = wrong_code.c.at > db.now - HOUR
-    total, mine = con.execute(
-        sa.select(
-            sa.func.count(), sa.func.count().filter(wrong_code.c.account == _account(who))
-        ).where(recent)
-    ).one()
-    return bool(total >= TRIES_OF_ALL or mine >= TRIES_OF_ONE)
+def too_many(
+    con: sa.Connection, db: Database, who: Identity, purpose: Purpose, *, most: int | None = None
+) -> bool:
+    """Whether no code of this account is looked at now; with `most` also where all accounts
+    together typed so many wrong ones."""
+    c = wrong_code.c
+    recent = c.at > db.now - HOUR
+    tried = sa.select(sa.func.count()).where(recent)
+    if (con.scalar(tried.where(c.account == _account(who, purpose))) or 0) >= TRIES_OF_ONE:
+        return True
+    if most is None:
+        return False
+    return (con.scalar(tried.where(c.account.startswith(f"{purpose}:"))) or 0) >= most
 
 
-def note_wrong(con: sa.Connection, db: Database, who: Identity) -> None:
+def note_wrong(con: sa.Connection, db: Database, who: Identity, purpose: Purpose) -> None:
     """This account typed a code that is none."""
     con.execute(wrong_code.delete().where(wrong_code.c.at < db.now - HOUR))
-    con.execute(wrong_code.insert().values(account=_account(who), at=db.now))
+    con.execute(wrong_code.insert().values(account=_account(who, purpose), at=db.now))
 
 
-def _account(who: Identity) -> str:
-    return hashlib.sha256(repr((who.platform, who.tenant, who.user)).encode()).hexdigest()
+def _account(who: Identity, purpose: Purpose) -> str:
+    account = hashlib.sha256(repr((who.platform, who.tenant, who.user)).encode()).hexdigest()
+    return f"{purpose}:{account}"

@@ -3,35 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 import structlog
 
-from adapters.contract import CommandIn, Sender
-from agent_service.contract import errors
-from bridge.conversations import sharing
+from adapters.contract import CommandIn
+from bridge.conversations import stopping
 from bridge.conversations.asked import NOBODY, Asked, Commands, Reply
-from bridge.conversations.governing import Agent, Call, TellDeciders
-from bridge.people import access, claim, codes, linking, roles, rules, strangers
-from bridge.people.access import Person, Role, shown
+from bridge.people import access, claim, codes, link, linking, roles, rules, strangers
+from bridge.people.access import Role, shown
+from bridge.people.telling import tell
 from bridge.store.database import Database
-from bridge.store.schema import conversation, is_open, message
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from bridge.store.schema import conversation
 
 log = structlog.get_logger()
 
 PEOPLE_HELP = (
-    "Write `people`, `people let CODE`, `people role @ann admin` (or `member`, `operator`), "
-    "`people block @ann` or `people remove @ann`; an id serves for a mention."
+    "Write `people`, `people 2`, `people find NAME`, `people let CODE`, `people role @ann admin` "
+    "(or `member`, `operator`), `people block @ann` or `people remove @ann`; an id serves for a "
+    "mention."
 )
-MOST_SESSIONS = 50
-"""Conversations whose sessions are closed at once; of older ones none is up any more."""
-NOT_TOLD = (
-    "It holds here already. The agent service could not be told yet: it is before the next turn "
-    "there, and what runs is stopped once it answers."
+STAYS = " Their workspace stays, for an admin to look at or delete."
+BY_RULE = (
+    " Removed, a rule of `access` could let them in again with their next word: take that rule "
+    "back first. Blocked, they stay out."
 )
 ACCESS_HELP = (
     "Write `access`, `access add team`, `access add channel` (this one), `access add group ID` or "
@@ -44,6 +39,10 @@ def _people(asked: Asked) -> Reply:
     if not words:
         return Reply(_list(asked))
     verb, *rest = words
+    if verb.isdecimal() and not rest:
+        return Reply(_list(asked, max(1, int(verb[:6]))))
+    if verb == "find" and rest:
+        return Reply(_list(asked, name=" ".join(rest)))
     if verb == "let" and rest:
         return _let(asked, "".join(rest))
     if verb == "role" and len(rest) == 2 and rest[1] in roles.ROLES:
@@ -53,10 +52,20 @@ def _people(asked: Asked) -> Reply:
     return Reply(PEOPLE_HELP)
 
 
-def _list(asked: Asked) -> str:
-    lines = [f"- {shown(one.name)}, {one.role}, `{one.id}`" for one in roles.everybody(asked.con)]
-    said = ["\n".join(lines)]
-    asking = strangers.waiting(asked.con, asked.db)
+def _list(asked: Asked, page: int = 1, name: str = "") -> str:
+    found, total = roles.everybody(asked.con, page, name)
+    pages = max(1, -(-total // roles.PAGE))
+    if page > pages:
+        return f"There is no page {page}: the last is `people {pages}`."
+    if not found:
+        return "Nobody here has such a name."
+    said = ["\n".join(f"- {shown(one.name)}, {one.role}, `{one.id}`" for one in found)]
+    if name and pages > 1:
+        said.append(f"{total} people have such a name: write more of it.")
+    elif pages > 1:
+        more = f"`people {page + 1}` goes on, " if page < pages else ""
+        said.append(f"Page {page} of {pages}, {total} people: {more}`people find NAME` searches.")
+    asking = [] if name or page > 1 else strangers.waiting(asked.con, asked.db)
     if asking:
         said.append("Asking to be let in (`people let CODE`):")
         said.append(
@@ -70,11 +79,11 @@ def _list(asked: Asked) -> str:
 
 
 def _let(asked: Asked, code: str) -> Reply:
-    if codes.too_many(asked.con, asked.db, asked.sender.identity):
+    if codes.too_many(asked.con, asked.db, asked.sender.identity, "let"):
         return Reply(codes.TOO_MANY)
     found = strangers.let_in(asked.con, asked.db, code)
     if found is None:
-        codes.note_wrong(asked.con, asked.db, asked.sender.identity)
+        codes.note_wrong(asked.con, asked.db, asked.sender.identity, "let")
         return Reply("Nobody who asks to be let in has that code. `people` lists who asks.")
     whom, account = found
     log.info("person let in", person=whom.id, by=asked.who.id, platform=account.platform)
@@ -85,7 +94,8 @@ def _let(asked: Asked, code: str) -> Reply:
 
 
 def _role(asked: Asked, word: str, role: Role) -> Reply:
-    whom = asked.whom(word)
+    found = asked.whom(word)
+    whom = access.locked(asked.con, found.id) if found is not None else None
     if whom is None:
         return Reply(NOBODY)
     if refused := roles.why_not(asked.con, asked.who, whom, role):
@@ -93,68 +103,39 @@ def _role(asked: Asked, word: str, role: Role) -> Reply:
     roles.set_role(asked.con, whom, role)
     log.info("role set", person=whom.id, role=role, by=asked.who.id)
     told = f"{shown(whom.name)} is {'an ' if role[0] in 'aeiou' else 'a '}{role} from now on."
-    return Reply("", call=_tell((whom.workspace,), (), asked.who, told))
+    return Reply("", call=tell((whom.workspace,), (), asked.who, told))
 
 
 def _end(asked: Asked, word: str, role: Role) -> Reply:
-    whom = asked.whom(word)
-    if whom is None:
+    found = asked.whom(word)
+    if found is None:
         return Reply(NOBODY)
-    if whom.id == asked.who.id:
+    if found.id == asked.who.id:
         return Reply("Not yourself: another admin can do that.")
+    whom = access.locked(asked.con, found.id) or found
     if refused := roles.why_not(asked.con, asked.who, whom, role):
         return Reply(refused)
-    stopped, taken_back = _stop_all(asked, whom)
-    mine = sa.select(conversation.c.agent_conversation).where(conversation.c.owner == whom.id)
-    newest = mine.order_by(conversation.c.last_active.desc()).limit(MOST_SESSIONS)
-    sessions = asked.con.scalars(newest).all()
+    accounts = access.accounts(asked.con, whom.id)
+    by_rule = role == "removed" and rules.could_let_in(asked.con, accounts)
+    if by_rule:
+        role = "blocked"
+    concerned = stopping.asked_by(asked.con, accounts)
+    concerned |= stopping.busy(asked.con, conversation.c.owner == whom.id)
+    sessions = linking.sessions_of(asked.con, whom.id)
     workspaces = roles.end(asked.con, whom, role)
-    ended = asked.timetable.end_all(asked.con, whom, forget=role == "removed")
+    schedules = asked.timetable.end_all(asked.con, whom, forget=role == "removed")
+    ended = stopping.end(asked.con, asked.db, concerned)
     log.info("person let out", person=whom.id, role=role, by=asked.who.id)
-    what = "blocked" if role == "blocked" else "removed"
-    stays = (
-        "" if role == "blocked" else " Their workspace stays, for an admin to look at or delete."
-    )
-    schedules = f" {ended} of their schedules will not run any more." if ended else ""
+    what = f"{role}, not removed" if by_rule else role
+    after = "" if role == "blocked" else STAYS
+    runs = f" {schedules} of their schedules will not run any more." if schedules else ""
     told = (
         f"{shown(whom.name)} is {what}. What ran for them is stopped, what waited for a decision "
-        f"is denied, and their answers count nowhere any more.{schedules}{stays}"
+        "is denied, and their answers count nowhere any more."
+        f"{runs}{BY_RULE if by_rule else after}"
     )
-    call = _tell(workspaces, sessions, asked.who, told)
-    return Reply("", stopped, taken_back, call, schedules=bool(ended))
-
-
-def _stop_all(asked: Asked, whom: Person) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """All that somebody asked for, and all in what is theirs."""
-    accounts = set(access.accounts(asked.con, whom.id))
-    c = message.c
-    rows = asked.con.execute(
-        sa.select(c.id, c.status, c.turn_id, c.conversation, c.payload, conversation.c.owner)
-        .join(conversation, conversation.c.id == c.conversation)
-        .where(is_open)
-        .order_by(c.id)
-    ).all()
-    stopped: list[int] = []
-    taken_back: list[int] = []
-    for row in rows:
-        sender = sharing.sender_of(row.payload)
-        if (row.owner == whom.id or sender in accounts) and asked.stop(asked.con, asked.db, row):
-            (taken_back if row.status == "queued" else stopped).append(row.id)
-    return tuple(stopped), tuple(taken_back)
-
-
-def _tell(workspaces: Sequence[str], sessions: Sequence[str], by: Person, told: str) -> Call:
-    async def make(agent: Agent, tell: TellDeciders) -> str:
-        try:
-            for workspace in workspaces:
-                await tell(workspace, by.id)
-            for session in sessions:
-                await agent.close_session(session)
-        except errors.ServiceError as error:
-            return f"{told} {NOT_TOLD} ({error.message})"
-        return told
-
-    return Call(make)
+    call = tell(workspaces, sessions, asked.who, told)
+    return Reply("", ended.stopped, ended.taken_back, call, schedules=bool(schedules))
 
 
 def _access(asked: Asked) -> Reply:
@@ -169,7 +150,14 @@ def _access(asked: Asked) -> Reply:
         if gone is None:
             return Reply("There is no such rule; `access` lists them.")
         log.info("access rule removed", rule=_words(gone), by=asked.who.id)
-        return Reply(f"Taken back: {_words(gone)}. Whom it alone let in is out at once.")
+        concerned = stopping.asked_by(asked.con, stopping.let_in_by_rule(asked.con))
+        ended = stopping.end(asked.con, asked.db, concerned)
+        return Reply(
+            f"Taken back: {_words(gone)}. Whom it alone let in is out at once, and what ran for "
+            "them is stopped.",
+            ended.stopped,
+            ended.taken_back,
+        )
     kind, value = " ".join(words[1:2]), " ".join(words[2:])
     if words[0] != "add" or kind not in rules.KINDS or (kind == "group") != bool(value):
         return Reply(ACCESS_HELP)
@@ -198,93 +186,18 @@ def _words(rule: rules.Rule) -> str:
     return f"{rule.kind} `{shown(rule.value)}` of {where}"
 
 
-def _link(asked: Asked) -> Reply:
-    con, db, words = asked.con, asked.db, asked.words
-    if not words:
-        code = linking.begin(con, db, asked.who)
-        return Reply(
-            f"From your other account, write me `link {code}` within 10 minutes, and then here "
-            "`link confirm`. Give the code to nobody: whoever uses it could become you."
-        )
-    if words == ["confirm"]:
-        return _confirm(asked)
-    if words[0] == "remove" and len(words) in (3, 4):
-        return _unlink(asked, *words[1:])
-    return Reply(_other_side(con, db, asked.sender, "".join(words)))
-
-
-def _confirm(asked: Asked) -> Reply:
-    agreed = linking.agreed(asked.con, asked.db, asked.who)
-    if agreed is None:
-        return Reply("No other account has used your code yet; codes last 10 minutes.")
-    account, name = agreed
-    if refused := linking.complete(asked.con, asked.db, asked.who, account):
-        return Reply(refused)
-    log.info("account linked", person=asked.who.id, platform=account.platform)
-    return Reply(
-        f"{shown(name)} ({account.platform} `{shown(account.user)}`) is you from now on: one "
-        f"person, one workspace. If that is not your account, write at once "
-        f"`link remove {account.platform} {shown(account.user)}`."
-    )
-
-
-def _unlink(asked: Asked, platform: str, user: str, tenant: str = "") -> Reply:
-    mine = access.accounts(asked.con, asked.who.id)
-    user, tenant = user.strip("`"), tenant.strip("`")
-    found = [
-        account
-        for account in mine
-        if (account.platform, account.user) == (platform, user) and tenant in ("", account.tenant)
-    ]
-    if len(found) > 1:
-        ways = "\n".join(
-            f"- `link remove {platform} {shown(user)} {shown(each.tenant)}`" for each in found
-        )
-        return Reply(f"You have that account in several teams. Write which one:\n\n{ways}")
-    if len(found) != 1 or not linking.remove(asked.con, asked.who, found[0]):
-        return Reply("That is no account of yours besides this one; `whoami` lists them.")
-    log.info("account unlinked", person=asked.who.id, platform=platform)
-    return Reply("That account is not you any more. It is a stranger here now.")
-
-
-def _other_side(con: sa.Connection, db: Database, sender: Sender, rest: str) -> str:
-    """The other account gives the code back: first it learns whose it is, then it agrees."""
-    sure = rest.lower().endswith("yes") and len(codes.plain(rest[:-3])) >= 8
-    code = rest[:-3] if sure else rest
-    whose, refused = linking.look(con, db, sender, code)
-    if whose is None:
-        return refused
-    if not sure:
-        return (
-            f"That code is of **{shown(whose.name)}**. Go on only if that is you: this account "
-            "would be theirs, and work in their workspace. What it has here as a person of its own "
-            f"stays behind. If so, write `link {shown(code)} yes`."
-        )
-    linking.accept(con, sender, code)
-    return "Agreed. Now write `link confirm` where you got the code."
-
-
 def _claim_or_none(con: sa.Connection, db: Database, command: CommandIn) -> str | None:
     return claim.take(con, db, command.sender, command.rest)
 
 
-def _link_or_none(con: sa.Connection, db: Database, command: CommandIn) -> str | None:
-    """For an account that is nobody's: all it can do is give a code back."""
-    if access.find(con, command.sender.identity) is not None:
-        return None
-    if not command.rest or rules.matches(con, command.sender, command.address):
-        return None
-    return _other_side(con, db, command.sender, "".join(command.rest.split()))
-
-
 FOR_STRANGERS: dict[str, Callable[[sa.Connection, Database, CommandIn], str | None]] = {
     "claim": _claim_or_none,
-    "link": _link_or_none,
+    "link": link.of_a_stranger,
 }
 """What may be said by who is not let in; None goes the way of everybody."""
 FOR_ADMINS = frozenset({"people", "access"})
 COMMANDS: Commands = {
-    "link": (_link, "use a second account as the same person"),
+    **link.COMMANDS,
     "people": (_people, "who is let in, and who asks (admins)"),
     "access": (_access, "let a team, channel or group in (admins)"),
 }

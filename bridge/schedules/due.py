@@ -104,7 +104,7 @@ class Due:
         who = access.by_id(con, row.person)
         account = Identity(row.platform, row.tenant, row.user)
         found = access.find(con, account)
-        if who is None or not admission.stands(con, who, account):
+        if who is None or not admission.stands(con, self._table.db, who, account):
             why = "its owner is not let in here any more"
         elif found is None or found.id != row.person:
             why, elsewhere = "the account it was made with is not its owner's any more", True

@@ -113,7 +113,7 @@ class Timetable:
 
     def refusal(self, con: sa.Connection, who: Person, account: Identity, home: Any) -> str:
         """Why somebody can have no schedule there; empty where they can."""
-        if not admission.stands(con, who, account):
+        if not admission.stands(con, self.db, who, account):
             return NOT_LET_IN
         return "" if self._takes_part(con, who, home) else NO_PART
 

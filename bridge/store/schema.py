@@ -29,7 +29,11 @@ identity = sa.Table(
     sa.Column("tenant", sa.Text, primary_key=True),
     sa.Column("user", sa.Text, primary_key=True),
     sa.Column("person", sa.Text, sa.ForeignKey("person.id"), nullable=False),
+    # The rule for a team or group that let it in when it wrote last, and about when that was.
+    sa.Column("rule", sa.BigInteger),
+    sa.Column("rule_at", sa.Double),
 )
+sa.Index("identity_person", identity.c.person)
 
 # Accounts that wrote and are not let in.
 stranger = sa.Table(

@@ -4,9 +4,12 @@ import asyncio
 
 import pytest
 
-from adapters.contract import Attachment, Identity, Lifecycle, Quote, Sender
+from adapters.contract import Attachment, Lifecycle, Quote
 from agent_service.contract import PROMPT_LIMIT, errors
 from bridge.present.turn import MOST_POSTS
+from tests.bridge.house import OWNER
+from tests.bridge.test_people import ADA, let_in
+from tests.bridge.test_sharing import Room
 
 POSTGRES_TOO = "full"
 BUSY = "say working then hang"
@@ -121,14 +124,15 @@ async def test_stranger(up, stranger):
 
 async def test_owner_keeps_a_conversation(up):
     """A second person cannot speak into, stop or reset somebody's conversation."""
-    other = Sender(Identity("memory", "t", "second"), "Sid", host_owner=True)
-    await up.say(BUSY)
-    await up.sees("working")
-    assert "somebody else" in await up.command("stop", sender=other)
-    assert "somebody else" in await up.command("new", sender=other)
-    await up.command("stop")
-    await up.say("say mine now", sender=other)
-    await up.sees("belongs to somebody else")
+    place = Room(up)
+    await let_in(up, ADA, "a1")
+    await place.say(BUSY, OWNER)
+    await place.sees("working")
+    assert "somebody else" in await place.command("stop", sender=ADA)
+    assert "somebody else" in await place.command("new", sender=ADA)
+    await place.command("stop")
+    await place.say("say mine now", ADA)
+    await place.sees("belongs to somebody else")
     assert up.prompts() == [BUSY]
 
 

@@ -13,6 +13,7 @@ from bridge.schedules.running import LOOK_SECONDS
 from bridge.store.schema import schedule
 from tests.bridge.house import OWNER, House, until
 from tests.bridge.test_people import ADA, let_in
+from tests.bridge.test_sharing import Room
 
 POSTGRES_TOO = "full"
 
@@ -344,10 +345,11 @@ async def test_a_place_that_is_gone(up, clock, trouble):
 async def test_a_guest_has_none(up, clock):
     """A guest of a conversation may ask there, and leaves nothing running."""
     ada = await let_in(up, ADA, "a1")
-    await up.say("say mine")
-    await up.sees("mine")
-    await up.command("share", rest=ada)
-    told = await up.command("schedule", sender=ADA, rest="add @daily say x")
+    place = Room(up)
+    await place.say("say mine", OWNER)
+    await place.sees("mine")
+    await place.command("share", ada)
+    told = await place.command("schedule", "add @daily say x", sender=ADA)
     assert "Schedules are for the owner" in told
 
 
@@ -381,17 +383,21 @@ async def test_a_channels_members(up, clock):
     assert up.prompts().count("say x") == 1
 
 
-async def test_who_is_let_in_by_a_group(up, clock):
-    """A group is known only while its member writes: they have no schedules until an admin lets
-    them in by name."""
-    await up.command("access", rest="add group G1")
-    gus = Sender(Identity("memory", "t", "gus"), "Gus", groups=("G1",))
-    await up.command("whoami", "g1", sender=gus)
-    told = await up.command("schedule", "g1", sender=gus, rest="add @daily say x")
+async def test_who_is_let_in_by_a_channel(up, clock):
+    """That is known only while they write: they have no schedules until an admin lets them in by
+    name. Who is in a group that lets them in has."""
+    place = Room(up)
+    await place.command("access", "add channel room")
+    gus = Sender(Identity("memory", "t", "gus"), "Gus")
+    mine = await place.command("whoami", sender=gus)
+    told = await place.command("schedule", "add @daily say x", sender=gus)
     assert "that can only be seen while you write" in told
-    who = (await up.command("whoami", "g1", sender=gus)).partition("Your id: `")[2][:26]
+    who = mine.partition("Your id: `")[2][:26]
     await up.command("people", rest=f"role {who} member")
-    assert "Confirm it" in await up.command("schedule", "g1", sender=gus, rest="add @daily say x")
+    assert "Confirm it" in await place.command("schedule", "add @daily say x", sender=gus)
+    await up.command("access", rest="add group G1")
+    gia = Sender(Identity("memory", "t", "gia"), "Gia", groups=("G1",))
+    assert "Confirm it" in await up.command("schedule", "g1", sender=gia, rest="add @daily say x")
 
 
 async def test_admins_see_all_and_read_nothing(up, clock):
