@@ -258,14 +258,27 @@ async def test_two_accounts_with_one_code_for_linking(two):
     assert await two.db.tx(lambda con: con.scalar(sa.select(link.c.user))) == "ada"
 
 
+async def thread_of(two: Two, owner: str, guest: str) -> None:
+    """A thread in the room that Ada started, with a guest; nothing is going on in it."""
+    _, job, _ = await two.db.tx(two.inbox.submit, two.said(ADA, ROOM), "", True)
+    await two.db.tx(two.inbox.finish, job, "done", False)
+    await two.db.tx(sharing.invite, two.db, job.lease.conversation, guest, owner)
+
+
+async def test_a_guests_turn_when_the_share_ends(two):
+    """It is stopped."""
+    ada, ben = await two.person(ADA), await two.person(BEN)
+    await thread_of(two, ada, ben)
+    _, job, _ = await two.db.tx(two.inbox.submit, two.said(BEN, ROOM), "", True)
+    assert job.request
+    reply = await two.db.tx(two.command, ADA, f"unshare {ben}", ROOM)
+    assert reply.stopped == (job.message,)
+
+
 async def test_a_guest_of_somebody_who_is_removed(two):
     """A guest who writes once the owner is removed is refused, and works in nobody's files."""
     ada, ben = await two.person(ADA), await two.person(BEN)
-    await two.db.tx(two.inbox.submit, two.said(ADA, ROOM), "", False)
-    await two.db.tx(lambda con: con.execute(message.update().values(status="done")).rowcount)
-    [home] = await two.db.tx(lambda con: con.execute(sa.select(conversation)).all())
-    await two.db.tx(lambda con: con.execute(conversation.update().values(pending=0)).rowcount)
-    await two.db.tx(sharing.invite, two.db, home.id, ben, ada)
+    await thread_of(two, ada, ben)
     _, (_, job, _) = await two.beside(
         lambda con: two.command(con, OLGA, f"people block {ada}"),
         two.inbox.submit, two.said(BEN, ROOM), "", True,
