@@ -56,9 +56,12 @@ def _confirm(asked: Asked) -> Reply:
     if agreed is None:
         return Reply(NOBODY_YET)
     account, name = agreed
+    before = access.find(asked.con, account)
     linked = linking.complete(asked.con, asked.db, asked.who, account)
     if isinstance(linked, str):
         return Reply(linked)
+    if before is not None and not access.accounts(asked.con, before.id):
+        asked.timetable.end_all(asked.con, before, forget=True)
     log.info("account linked", person=asked.who.id, platform=account.platform)
     told = (
         f"{shown(name)} ({account.platform} `{shown(account.user)}`) is you from now on: one "

@@ -39,13 +39,14 @@ async def test_another_model_answers_from_the_next_turn_on(shared: Agent) -> Non
         bodies = [r.body for r in list(shared.model.requests)[before:] if r.body]
         return str(bodies[-1]["model"])
 
+    default = await asked("models", "say zero")
     assert await asked("models", "say one", model="claude-opus-4-5") == "claude-opus-4-5"
-    assert await asked("models", "say two", model="claude-sonnet-4-5") == "claude-sonnet-4-5"
-    assert await asked("models", "say three", model="claude-sonnet-4-5") == "claude-sonnet-4-5"
+    assert await asked("models", "say two", model="claude-haiku-4-5") == "claude-haiku-4-5"
+    assert await asked("models", "say three", model="claude-haiku-4-5") == "claude-haiku-4-5"
     before = len(shared.model.requests)
     turn = await shared.turn("say four", conversation="models")
     body = [r.body for r in list(shared.model.requests)[before:] if r.body][-1]
-    assert not body["model"].startswith("claude-sonnet-4-5")
+    assert body["model"] == default
     assert "say one" in str(body["messages"])
     assert turn.text == "four"
 

@@ -12,7 +12,7 @@ from adapters.contract import Address, CommandIn, Gone, Identity, NotAllowed, Se
 from bridge.schedules.running import LOOK_SECONDS
 from bridge.store.schema import schedule
 from tests.bridge.house import OWNER, House, until
-from tests.bridge.test_people import ADA, let_in
+from tests.bridge.test_people import ADA, BEN, CODE, let_in
 from tests.bridge.test_sharing import Room
 
 POSTGRES_TOO = "full"
@@ -383,11 +383,22 @@ async def test_a_channels_members(up, clock):
     assert up.prompts().count("say x") == 1
 
 
+async def test_an_account_that_becomes_somebodys(up, clock):
+    """What it had scheduled as a person of its own is gone."""
+    await let_in(up, ADA, "a1")
+    await let_in(up, BEN, "b1")
+    await add(up, "every day at 13:00 say bens", "b1", sender=BEN)
+    code = CODE.search(await up.command("link", "a1", sender=ADA))[1]
+    await up.command("link", "b1", sender=BEN, rest=f"{code} yes")
+    assert "is you from now on" in await up.command("link", "a1", sender=ADA, rest="confirm yes")
+    assert await rows(up) == []
+
+
 async def test_who_is_let_in_by_a_channel(up, clock):
     """That is known only while they write: they have no schedules until an admin lets them in by
     name. Who is in a group that lets them in has."""
     place = Room(up)
-    await place.command("access", "add channel room")
+    await place.command("access", "add channel")
     gus = Sender(Identity("memory", "t", "gus"), "Gus")
     mine = await place.command("whoami", sender=gus)
     told = await place.command("schedule", "add @daily say x", sender=gus)
