@@ -94,7 +94,8 @@ def options(
         settings=json.dumps(settings),
         system_prompt={"type": "preset", "preset": "claude_code", "append": append},
         permission_mode=starting_mode(opening),
-        model=opening.model,
+        # Resumed without one, the CLI goes on with the model that answered last (observed).
+        model=opening.model or ("default" if opening.resume else None),
         disallowed_tools=list(DISALLOWED),
         can_use_tool=gate.can_use_tool,
         hooks={"PreToolUse": [HookMatcher(hooks=[gate.pre_tool_use])]},
