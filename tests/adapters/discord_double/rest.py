@@ -1,0 +1,425 @@
+"""The REST side of the double: what the adapter calls, with Discord's errors and rate limits."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+from tests.adapters.discord_double.gateway import Gateway
+from tests.adapters.discord_double.world import DM, JSON, TEXT, World
+
+UNKNOWN_CHANNEL, UNKNOWN_MESSAGE, CANNOT_DM, MISSING = 10003, 10008, 50007, 50013
+
+
+class Refused(Exception):
+    def __init__(self, status: int, code: int, message: str) -> None:
+        super().__init__(message)
+        self.status, self.code = status, code
+
+
+@dataclass
+class Asked:
+    """An interaction that somebody waits for. `answer` is the callback's body."""
+
+    id: str
+    token: str
+    user: str
+    channel: str
+    answered: asyncio.Future[JSON]
+    message: str = ""
+    shown: list[JSON] = field(default_factory=list)
+    """What only this person sees."""
+
+
+class Rest:
+    def __init__(self, world: World, gateway: Gateway) -> None:
+        self.world = world
+        self.gateway = gateway
+        self.base = ""
+        self.log: list[tuple[str, str, Any]] = []
+        self.asked: dict[str, Asked] = {}
+        self.down = 0
+        """A status that every post and edit gives while it is not 0."""
+        self.lose = 0
+        """So many of the next posts are taken and their answers lost."""
+        self.limits: dict[str, tuple[int, float]] = {}
+        """Requests a window in seconds, by method and route, such as `POST /messages`."""
+        self.limited = 0
+        self.redirect = ""
+        """Where the content network sends every request, while set."""
+        self._windows: dict[str, tuple[float, int]] = {}
+
+    def app(self) -> web.Application:
+        app = web.Application(client_max_size=64 * 2**20, middlewares=[self._errors])
+        api = "/api/v10"
+        channel, message = r"/channels/{channel:\d+}", r"/messages/{message:\d+}"
+        hook = r"/webhooks/{app:\d+}/{token}"
+        add = app.router.add_route
+        add("GET", api + "/gateway/bot", self._gateway)
+        add("GET", api + "/users/@me", self._me)
+        add("GET", api + "/oauth2/applications/@me", self._application)
+        add("GET", api + "/applications/@me", self._application)
+        add("POST", api + "/users/@me/channels", self._open_dm)
+        add("GET", api + channel, self._channel)
+        add("PATCH", api + channel, self._change_channel)
+        add("POST", api + channel + "/typing", self._typing)
+        add("GET", api + channel + "/messages", self._history)
+        add("POST", api + channel + "/messages", self._post)
+        add("GET", api + channel + message, self._message)
+        add("PATCH", api + channel + message, self._edit)
+        add("DELETE", api + channel + message, self._delete)
+        add("POST", api + channel + message + "/threads", self._thread)
+        add("PUT", api + channel + message + "/reactions/{emoji}/@me", self._react)
+        add("DELETE", api + channel + message + "/reactions/{emoji}/@me", self._unreact)
+        add("GET", api + r"/guilds/{guild:\d+}/members/{user:\d+}", self._member)
+        add("PUT", api + r"/applications/{app:\d+}/commands", self._commands)
+        add("POST", api + r"/interactions/{id:\d+}/{token}/callback", self._callback)
+        add("POST", api + hook, self._followup)
+        add("GET", api + hook + "/messages/{message}", self._hook_message)
+        add("PATCH", api + hook + "/messages/{message}", self._edit_followup)
+        add("GET", r"/attachments/{channel:\d+}/{id:\d+}/file", self._file)
+        add("GET", "/gateway", self.gateway.serve)
+        add("GET", "/gateway/", self.gateway.serve)
+        return app
+
+    @web.middleware
+    async def _errors(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        if request.path.startswith("/api/"):
+            early = self._authorised(request) or self._limited(request)
+            if early is not None:
+                return early
+        try:
+            return await handler(request)
+        except Refused as error:
+            body = {"code": error.code, "message": str(error)}
+            return web.json_response(body, status=error.status)
+
+    def _authorised(self, request: web.Request) -> web.Response | None:
+        free = "/webhooks/" in request.path or "/interactions/" in request.path
+        if free or request.headers.get("Authorization") == f"Bot {self.world.token}":
+            return None
+        return web.json_response({"message": "401: Unauthorized", "code": 0}, status=401)
+
+    def _limited(self, request: web.Request) -> web.Response | None:
+        route = f"{request.method} /{request.path.rstrip('/').split('/')[-1]}"
+        if re.search(r"/messages/\d+$", request.path):
+            route = f"{request.method} /message"
+        if route not in self.limits:
+            return None
+        most, window = self.limits[route]
+        now = time.monotonic()
+        began, used = self._windows.get(route, (now, 0))
+        if now - began >= window:
+            began, used = now, 0
+        left = max(began + window - now, 0.01)
+        headers = {
+            "X-RateLimit-Limit": str(most), "X-RateLimit-Bucket": "b" + route.replace(" /", ""),
+            "X-RateLimit-Remaining": str(max(most - used - 1, 0)),
+            "X-RateLimit-Reset": str(time.time() + left),
+            "X-RateLimit-Reset-After": f"{left:.3f}", "Via": "1.1 google",
+        }  # fmt: skip
+        if used >= most:
+            self.limited += 1
+            body = {"message": "You are being rate limited.", "retry_after": left, "global": False}
+            headers |= {"Retry-After": str(int(left) + 1), "X-RateLimit-Scope": "user"}
+            return web.json_response(body, status=429, headers=headers)
+        self._windows[route] = (began, used + 1)
+        request["limits"] = headers
+        return None
+
+    async def _gateway(self, _request: web.Request) -> web.Response:
+        limit = {"total": 1000, "remaining": 999, "reset_after": 0, "max_concurrency": 1}
+        return web.json_response(
+            {"url": self.gateway.url, "shards": self.gateway.shards, "session_start_limit": limit}
+        )
+
+    async def _me(self, _request: web.Request) -> web.Response:
+        return web.json_response(self.world.bot)
+
+    async def _application(self, _request: web.Request) -> web.Response:
+        flags = 1 << 19 if self.world.content_intent else 0
+        bot = self.world.bot
+        return web.json_response(
+            {"id": bot["id"], "name": "Bascule", "icon": None, "description": "", "summary": "",
+             "bot_public": True, "bot_require_code_grant": False, "verify_key": "0" * 64,
+             "flags": flags, "owner": self.world.ann, "team": None,
+             "integration_types_config": {"0": {}, "1": {}}}
+        )  # fmt: skip
+
+    async def _open_dm(self, request: web.Request) -> web.Response:
+        user = str((await request.json())["recipient_id"])
+        return web.json_response(self.world.channels[self.world.direct(user)])
+
+    def _at(self, request: web.Request) -> JSON:
+        found = self.world.channels.get(request.match_info["channel"])
+        if found is None:
+            raise Refused(404, UNKNOWN_CHANNEL, "Unknown Channel")
+        if self.world.lacks(found["id"], "VIEW_CHANNEL"):
+            raise Refused(403, 50001, "Missing Access")
+        return found
+
+    def _its(self, request: web.Request) -> JSON:
+        at = self._at(request)
+        found = self.world.find(at["id"], request.match_info["message"])
+        if found is None:
+            raise Refused(404, UNKNOWN_MESSAGE, "Unknown Message")
+        return found
+
+    def _need(self, channel: JSON, permission: str) -> None:
+        if self.world.lacks(channel["id"], permission):
+            raise Refused(403, MISSING, "Missing Permissions")
+
+    async def _channel(self, request: web.Request) -> web.Response:
+        return web.json_response(self.world.with_denied(self._at(request)))
+
+    async def _change_channel(self, request: web.Request) -> web.Response:
+        at, asked = self._at(request), await request.json()
+        if "archived" in asked:
+            at["thread_metadata"]["archived"] = asked["archived"]
+        return web.json_response(at)
+
+    async def _typing(self, request: web.Request) -> web.Response:
+        at = self._at(request)
+        self.log.append(("TYPING", at["id"], None))
+        return web.Response(status=204)
+
+    async def _history(self, request: web.Request) -> web.Response:
+        at = self._at(request)
+        self._need(at, "READ_MESSAGE_HISTORY")
+        self.log.append(("HISTORY", at["id"], dict(request.query)))
+        found = list(self.world.messages[at["id"]])
+        limit = int(request.query.get("limit", 50))
+        if "after" in request.query:
+            after = int(request.query["after"])
+            found = [m for m in found if int(m["id"]) > after][:limit]
+        elif "before" in request.query:
+            before = int(request.query["before"])
+            found = [m for m in found if int(m["id"]) < before][-limit:]
+        else:
+            found = found[-limit:]
+        # Discord gives the newest first, and no nonces.
+        shown = [{k: v for k, v in m.items() if k not in ("nonce", "guild_id", "member")}
+                 for m in reversed(found)]  # fmt: skip
+        intents = self.gateway.live[0].intents if self.gateway.live else 1 << 15
+        return web.json_response([self.world.visible(m, intents) for m in shown])
+
+    async def _message(self, request: web.Request) -> web.Response:
+        return web.json_response(self._its(request))
+
+    async def body(self, request: web.Request, channel: str) -> JSON:
+        """What was posted, its files put on the content network."""
+        if not request.content_type.startswith("multipart/"):
+            return dict(await request.json())
+        given: JSON = {}
+        files: dict[str, tuple[str, bytes]] = {}
+        reader = await request.multipart()
+        while (part := await reader.next()) is not None:
+            if part.name == "payload_json":
+                given = json.loads(await part.text())
+            else:
+                data = bytes(await part.read())
+                files[part.name[6:-1]] = (part.filename or "file", data)
+        attachments = []
+        for described in given.get("attachments", []):
+            known = files.get(str(described["id"]))
+            if known is not None:
+                name = described.get("filename") or known[0]
+                attachments.append(self.world.attach(name, known[1], self.base, channel))
+            else:
+                attachments.append(described)
+        return {**given, "attachments": attachments}
+
+    async def _post(self, request: web.Request) -> web.Response:
+        at = self._at(request)
+        given = await self.body(request, at["id"])
+        self.log.append(("POST", at["id"], given))
+        self._may_post(at, given)
+        if self.down:
+            raise Refused(self.down, 0, "Service Unavailable")
+        nonce = str(given.get("nonce", ""))
+        known = self.world.nonces.get((at["id"], nonce)) if given.get("enforce_nonce") else None
+        if known is not None:
+            return web.json_response(self.world.find(at["id"], known))
+        made = self.world.post(
+            at["id"], self.world.bot, given.get("content") or "",
+            components=given.get("components", []), attachments=given.get("attachments", []),
+            message_reference=given.get("message_reference"),
+            allowed_mentions=given.get("allowed_mentions"), nonce=given.get("nonce"),
+        )  # fmt: skip
+        if made["message_reference"] is None:
+            del made["message_reference"]
+        self.world.nonces[(at["id"], nonce)] = made["id"]
+        await self.gateway.tell("MESSAGE_CREATE", made, channel=at["id"])
+        if self.lose > 0:
+            self.lose -= 1
+            assert request.transport is not None
+            request.transport.abort()
+        return web.json_response(made, headers=request.get("limits"))
+
+    def _may_post(self, at: JSON, given: JSON) -> None:
+        check_message(given)
+        if at["type"] == DM:
+            if at["recipients"][0]["id"] in self.world.blocked_by:
+                raise Refused(403, CANNOT_DM, "Cannot send messages to this user")
+            return
+        thread = "thread_metadata" in at
+        self._need(at, "SEND_MESSAGES_IN_THREADS" if thread else "SEND_MESSAGES")
+        if given.get("attachments"):
+            self._need(at, "ATTACH_FILES")
+        if thread:
+            at["thread_metadata"]["archived"] = False
+
+    async def _edit(self, request: web.Request) -> web.Response:
+        found = self._its(request)
+        at = self._at(request)
+        given = await self.body(request, at["id"])
+        self.log.append(("PATCH", at["id"], given))
+        check_message({"content": "x", **given})
+        if self.down:
+            raise Refused(self.down, 0, "Service Unavailable")
+        if found["author"]["id"] != self.world.bot["id"]:
+            raise Refused(403, 50005, "Cannot edit a message authored by another user")
+        if found["id"] in self.world.old_edits_refused:
+            raise Refused(400, 30046, "Maximum number of edits to messages older than 1 hour")
+        if at.get("thread_metadata", {}).get("archived"):
+            raise Refused(400, 50083, "Thread is archived")
+        for name in ("content", "components", "attachments"):
+            if name in given:
+                found[name] = given[name] if given[name] is not None else ""
+        return web.json_response(found, headers=request.get("limits"))
+
+    async def _delete(self, request: web.Request) -> web.Response:
+        found = self._its(request)
+        self.world.messages[found["channel_id"]].remove(found)
+        return web.Response(status=204)
+
+    async def _thread(self, request: web.Request) -> web.Response:
+        found, at, given = self._its(request), self._at(request), await request.json()
+        self.log.append(("THREAD", at["id"], given))
+        if self.down:
+            raise Refused(self.down, 0, "Service Unavailable")
+        self._need(at, "CREATE_PUBLIC_THREADS")
+        if at["type"] != TEXT:
+            raise Refused(400, 50024, "Cannot execute action on this channel type")
+        if not 1 <= len(given["name"]) <= 100:
+            raise Refused(400, 50035, "Invalid Form Body")
+        if found["id"] in self.world.channels:
+            raise Refused(400, 160004, "A thread has already been created for this message")
+        made = self.world.thread(given["name"], at["id"], found["id"])
+        await self.gateway.tell("THREAD_CREATE", {**made, "newly_created": True})
+        return web.json_response(made, status=201)
+
+    async def _react(self, request: web.Request) -> web.Response:
+        self._need(self._at(request), "ADD_REACTIONS")
+        found = self._its(request)
+        self.world.marks[found["id"]][request.match_info["emoji"]].add(self.world.bot["id"])
+        return web.Response(status=204)
+
+    async def _unreact(self, request: web.Request) -> web.Response:
+        found = self._its(request)
+        emoji = self.world.marks[found["id"]].get(request.match_info["emoji"])
+        if not emoji:
+            raise Refused(404, 10014, "Unknown Emoji")
+        emoji.discard(self.world.bot["id"])
+        return web.Response(status=204)
+
+    async def _member(self, request: web.Request) -> web.Response:
+        user = request.match_info["user"]
+        if user not in self.world.roles or request.match_info["guild"] != self.world.guild_id:
+            raise Refused(404, 10007, "Unknown Member")
+        return web.json_response(self.world.member(user))
+
+    async def _commands(self, request: web.Request) -> web.Response:
+        given = await request.json()
+        self.world.commands = given
+        self.log.append(("COMMANDS", "", given))
+        app = self.world.bot["id"]
+        made = [{**c, "id": self.world.snowflake(), "application_id": app, "version": "1"}
+                for c in given]  # fmt: skip
+        return web.json_response(made)
+
+    async def _callback(self, request: web.Request) -> web.Response:
+        asked = self.asked.get(request.match_info["token"])
+        if asked is None or asked.id != request.match_info["id"]:
+            raise Refused(404, 10062, "Unknown interaction")
+        given = await request.json()
+        if asked.answered.done():
+            raise Refused(400, 40060, "Interaction has already been acknowledged.")
+        if given["type"] == 4:
+            check_message(given["data"])
+            asked.shown.append({"id": self.world.snowflake(), **given["data"]})
+        asked.answered.set_result(given)
+        made = {"id": asked.id, "type": 2, "response_message_id": None}
+        return web.json_response({"interaction": made})
+
+    async def _followup(self, request: web.Request) -> web.Response:
+        asked = self.asked.get(request.match_info["token"])
+        if asked is None:
+            raise Refused(404, 10015, "Unknown Webhook")
+        given = await self.body(request, asked.channel)
+        check_message(given)
+        if self.down:
+            raise Refused(self.down, 0, "Service Unavailable")
+        made = {**self.world.post(asked.channel, self.world.bot, ""), **given}
+        self.world.messages[asked.channel].pop()
+        asked.shown.append(made)
+        return web.json_response(made)
+
+    async def _hook_message(self, request: web.Request) -> web.Response:
+        asked = self.asked[request.match_info["token"]]
+        return web.json_response(self.world.post(asked.channel, self.world.bot, "x"))
+
+    async def _edit_followup(self, request: web.Request) -> web.Response:
+        asked = self.asked.get(request.match_info["token"])
+        if asked is None:
+            raise Refused(404, 10015, "Unknown Webhook")
+        given = await self.body(request, asked.channel)
+        check_message({"content": "x", **given})
+        wanted = request.match_info["message"]
+        known = next((m for m in asked.shown if m.get("id") == wanted), None)
+        if known is None:
+            known = {**self.world.post(asked.channel, self.world.bot, "")}
+            self.world.messages[asked.channel].pop()
+            asked.shown.append(known)
+        known.update(given)
+        return web.json_response(known)
+
+    async def _file(self, request: web.Request) -> web.Response:
+        if self.redirect:
+            raise web.HTTPFound(self.redirect)
+        found = self.world.files.get(request.path)
+        if found is None:
+            return web.Response(status=404)
+        return web.Response(body=found[1])
+
+
+def check_message(given: JSON) -> None:
+    """What Discord refuses in a message, whoever sends it."""
+    content, parts = given.get("content") or "", given.get("components") or []
+    if len(content) > 2000:
+        raise Refused(400, 50035, "Invalid Form Body: content must be 2000 or fewer in length.")
+    if not content.strip() and not given.get("attachments") and not parts:
+        raise Refused(400, 50006, "Cannot send an empty message")
+    if len(str(given.get("nonce", ""))) > 25:
+        raise Refused(400, 50035, "Invalid Form Body: nonce")
+    seen: set[str] = set()
+    if len(parts) > 5:
+        raise Refused(400, 50035, "Invalid Form Body: components")
+    for row in parts:
+        if len(row["components"]) > 5:
+            raise Refused(400, 50035, "Invalid Form Body: too many components in a row")
+        for part in row["components"]:
+            custom = part.get("custom_id", "")
+            bad = not 1 <= len(custom) <= 100 or custom in seen or len(part.get("label") or "") > 80
+            options = part.get("options", [])
+            bad = bad or len(options) > 25
+            bad = bad or any(len(o["value"]) > 100 or len(o["label"]) > 100 for o in options)
+            if bad:
+                raise Refused(400, 50035, f"Invalid Form Body: {part}")
+            seen.add(custom)
