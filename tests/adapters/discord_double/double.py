@@ -173,8 +173,8 @@ class Double:
                 by_label = {o["label"]: o["value"] for o in inner["options"]}
                 value = {"values": [by_label[label] for label in given]}
                 assert given or not inner.get("required", True), f"needed: {part}"
-            rows.append({"type": 18, "id": 1, "component": {
-                "type": inner["type"], "id": 2, "custom_id": inner["custom_id"], **value}})  # fmt: skip
+            filled = {"type": inner["type"], "id": 2, "custom_id": inner["custom_id"], **value}
+            rows.append({"type": 18, "id": 1, "component": filled})
         data = {"custom_id": form["data"]["custom_id"], "components": rows}
         return await self.interact(MODAL, asked.channel, data, who, message=message, **more)
 

@@ -1,4 +1,4 @@
-"""The gateway of the double: HELLO, IDENTIFY, heartbeats, READY, RESUME, and all that goes wrong."""
+"""The gateway of the double: HELLO, IDENTIFY, heartbeats, READY, RESUME, and what goes wrong."""
 
 from __future__ import annotations
 
