@@ -25,7 +25,8 @@ class Rule:
     """`value` is the platform's id of the channel or group; empty for a whole team or server.
 
     Only accounts of the very `tenant` are let in: nobody of another organisation who happens to be
-    in the same channel.
+    in the same channel. An account that belongs to none (`Identity.tenant` is empty) is in those
+    that the platform names among its groups.
     """
 
     number: int
@@ -38,13 +39,15 @@ class Rule:
 def matches(con: sa.Connection, sender: Sender, at: Address) -> bool:
     """Whether some rule lets this account in, here and now."""
     c, who = access_rule.c, sender.identity
+    tenants = {who.tenant} if who.tenant else set(sender.groups)
     here = [sa.and_(c.kind == "team", c.value == "")]
-    if at.tenant == who.tenant and not at.direct:
-        here.append(sa.and_(c.kind == "channel", c.value == at.channel))
+    if at.tenant in tenants and not at.direct:
+        its = sa.and_(c.kind == "channel", c.value == at.channel, c.tenant == at.tenant)
+        here.append(its)
     if sender.groups:
         here.append(sa.and_(c.kind == "group", c.value.in_(sender.groups)))
     query = sa.select(sa.literal(1)).where(
-        c.platform == who.platform, c.tenant == who.tenant, sa.or_(*here)
+        c.platform == who.platform, c.tenant.in_(sorted(tenants)), sa.or_(*here)
     )
     return con.execute(query.limit(1)).first() is not None
 

@@ -94,7 +94,11 @@ class DiscordHarness:
 
     def left_running(self):
         tasks = [repr(task) for task in asyncio.all_tasks()]
-        left = [task for task in tasks if "adapters/discord/" in task or "/discord/" in task]
+        left = [
+            task
+            for task in tasks
+            if "adapters/discord/" in task or "site-packages/discord/" in task
+        ]
         threads = [t.name for t in threading.enumerate() if t.name.startswith("keep-alive")]
         return [*left, *threads, *(str(s.id) for s in self.double.gateway.live)]
 
