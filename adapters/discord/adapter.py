@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 import aiohttp
@@ -44,18 +44,25 @@ _DOWNLOAD = aiohttp.ClientTimeout(total=None, sock_connect=20, sock_read=50)
 
 
 class DiscordAdapter:
-    """`pause` is what Discord asks for between two IDENTIFYs, in seconds."""
+    """`pause` is what Discord asks for between two IDENTIFYs, in seconds; `clock` tells the time
+    since the epoch."""
 
     name = "discord"
     caps = Capabilities(
         text_limit=TEXT_LIMIT, edit_interval=EDIT_INTERVAL, file_limit=files.FILE_LIMIT
     )
 
-    def __init__(self, context: AdapterContext, *, pause: float = 5.0) -> None:
+    def __init__(
+        self,
+        context: AdapterContext,
+        *,
+        pause: float = 5.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         """Raises `SetupInvalid` for settings that cannot be, and where its memory cannot be."""
         self._setup = setup.read(context.settings)
         try:
-            memory = Memory(context.state_dir)
+            memory = Memory(context.state_dir, clock)
         except (sqlite3.Error, OSError) as error:
             raise SetupInvalid(
                 f"Discord's memory in {context.state_dir} cannot be used ({error}).",
@@ -64,7 +71,9 @@ class DiscordAdapter:
         self._connection = Connection(self._setup, pause=pause)
         self._threads = Threads()
         self._ephemerals = Ephemerals()
-        self._sending = Sending(self._connection.client, memory, self._threads, self._ephemerals)
+        self._sending = Sending(
+            self._connection.client, memory, self._threads, self._ephemerals, clock
+        )
         self._marks = Marks(self._connection.client, self._threads)
         self._askers: OrderedDict[Address, Identity] = OrderedDict()
         self._told: OrderedDict[tuple[Address, str], float] = OrderedDict()

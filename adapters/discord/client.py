@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
@@ -14,6 +15,9 @@ import structlog
 from adapters.discord.setup import Setup
 
 log = structlog.get_logger()
+# Its debug lines hold tokens of interactions; and it warns that it could not do voice.
+logging.getLogger("discord").setLevel(logging.INFO)
+logging.getLogger("discord.client").setLevel(logging.ERROR)
 GUILDS_SECONDS = 0.3
 """Quiet after which all servers are taken to have been told."""
 _CLOSE_SECONDS = 1.0

@@ -45,4 +45,6 @@ def is_content(url: URL, api: str) -> bool:
     that `DISCORD_API_URL` names."""
     if url.scheme == "https" and url.host in CONTENT and url.port == 443:
         return True
-    return api.rstrip("/") != DISCORD and url.origin() == URL(api).origin()
+    own = URL(api)
+    same = (url.scheme, url.host, url.port) == (own.scheme, own.host, own.port)
+    return api.rstrip("/") != DISCORD and same

@@ -26,10 +26,13 @@ class Threads:
 
     def __init__(self) -> None:
         self._titles: OrderedDict[int, str] = OrderedDict()
+        self._opened: OrderedDict[int, None] = OrderedDict()
         self._locks: weakref.WeakValueDictionary[int, asyncio.Lock] = weakref.WeakValueDictionary()
 
     def note(self, thread: int, title: str) -> None:
         """A thread that is not open yet."""
+        if thread in self._opened:
+            return
         self._titles[thread] = title
         while len(self._titles) > _MOST:
             self._titles.popitem(last=False)
@@ -43,6 +46,8 @@ class Threads:
         channel, thread = int(at.channel), int(at.thread)
         lock = self._locks.setdefault(thread, asyncio.Lock())
         async with lock:
+            if thread in self._opened:
+                return  # somebody else was quicker; or it was deleted, and stays so
             title = self._titles.get(thread) or await self._title(client, channel, thread)
             try:
                 await client.http.start_thread_with_message(
@@ -50,11 +55,16 @@ class Threads:
                 )
             except discord.HTTPException as error:
                 if error.code != errors.THREAD_EXISTS:
-                    lacking = permissions.missing(client, at, ("create_public_threads",))
+                    lacking = permissions.missing(
+                        client, at, ("view_channel", "create_public_threads")
+                    )
                     raise errors.of(error, lacking) from error
             except errors.TROUBLE as error:
                 raise errors.of(error) from error
             self._titles.pop(thread, None)
+            self._opened[thread] = None
+            if len(self._opened) > _MOST:
+                self._opened.popitem(last=False)
 
     async def _title(self, client: discord.Client, channel: int, thread: int) -> str:
         try:

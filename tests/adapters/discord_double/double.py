@@ -171,7 +171,7 @@ class Double:
                 assert given or not inner.get("required", True), f"needed: {part}"
             else:
                 by_label = {o["label"]: o["value"] for o in inner["options"]}
-                value = {"values": [by_label[label] for label in given]}
+                value = {"values": [by_label[label] for label in given if label in by_label]}
                 assert given or not inner.get("required", True), f"needed: {part}"
             filled = {"type": inner["type"], "id": 2, "custom_id": inner["custom_id"], **value}
             rows.append({"type": 18, "id": 1, "component": filled})

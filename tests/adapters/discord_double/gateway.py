@@ -40,6 +40,8 @@ class Gateway:
         self.identifies = 0
         self.resumes = 0
         self.heartbeats = 0
+        self.remaining = 999
+        """IDENTIFYs that are left today."""
         self.refuse: list[int] = []
         self.numbers = False
         """Ids go out as numbers, as some other servers have them."""

@@ -134,7 +134,8 @@ class Rest:
         return None
 
     async def _gateway(self, _request: web.Request) -> web.Response:
-        limit = {"total": 1000, "remaining": 999, "reset_after": 0, "max_concurrency": 1}
+        limit = {"total": 1000, "remaining": self.gateway.remaining,
+                 "reset_after": 3_600_000, "max_concurrency": 1}  # fmt: skip
         return answer(
             {"url": self.gateway.url, "shards": self.gateway.shards, "session_start_limit": limit}
         )
@@ -348,7 +349,7 @@ class Rest:
         asked = self.asked.get(request.match_info["token"])
         if asked is None or asked.id != request.match_info["id"]:
             raise Refused(404, 10062, "Unknown interaction")
-        given = await request.json()
+        given = await self.body(request, asked.channel)
         if asked.answered.done():
             raise Refused(400, 40060, "Interaction has already been acknowledged.")
         if given["type"] == 4:
