@@ -28,6 +28,7 @@ _PIECE = re.compile(
     re.DOTALL,
 )
 _QUOTES = re.compile(r"^(\s*)(?:>[ ]?){2,}", re.MULTILINE)
+_MARKER = re.compile(r"[\s>]*(?:(?:[-*+]|\d{1,9}[.)])(?:[ \t]+|$)[\s>]*)+")
 _LABEL = re.compile(r"^\w[\w+#.-]{0,19}$")
 _ZERO = "\u200b"
 
@@ -65,18 +66,39 @@ def _islands(tokens: list[Token], lines: list[str]) -> Iterator[tuple[int, int, 
         start, end = token.map
         while end > start and end <= len(lines) and not lines[end - 1].strip():
             end -= 1
+        made: str | None = None
         match token.type:
             case "fence":
-                yield start, end, fence(token.content, token.info.strip().split(" ")[0])
+                made = _fenced(token.content, token.info.strip())
             case "code_block":
-                yield start, end, fence(token.content)
+                made = fence(token.content)
             case "hr":
-                yield start, end, "⎯" * 12
+                made = "⎯" * 12
             case "heading_open":
-                yield start, end, _heading(token, tokens[number + 1].content)
+                made = _heading(token, tokens[number + 1].content)
             case "table_open":
                 source = "\n".join(lines[start:end])
-                yield start, end, table(_rows(tokens, number), source) or fence(source)
+                made = table(_rows(tokens, number), source) or fence(source)
+        if made is not None:
+            yield start, end, _after_marker(token, lines[start], made)
+
+
+def _after_marker(token: Token, line: str, made: str) -> str:
+    """With the list's mark that stands on the same line, where there is one."""
+    marker = _MARKER.match(line)
+    if marker is None or (token.type == "hr" and len(set("".join(line.split()))) == 1):
+        return made
+    mark = marker[0].replace(">", "").rstrip()
+    return f"{mark} {made}" if token.type == "heading_open" else f"{mark}\n{made}"
+
+
+def _fenced(code: str, info: str) -> str:
+    """What stands behind a fence's language is kept, before the block."""
+    label, _, more = info.partition(" ")
+    if not _LABEL.match(label):
+        label, more = "", info
+    block = fence(code, label)
+    return f"{_prose(more.strip())}\n{block}" if more.strip() else block
 
 
 def _heading(token: Token, content: str) -> str:
