@@ -124,7 +124,10 @@ class Messages:
             return
         sender = await self._members.sender(message.author, message.guild, direct=at.direct)
         self._asked(at, sender.identity)
-        command = words.command_of(words.raw_of(message, self.me))
+        raw = words.raw_of(message, self.me)
+        command = words.command_of(raw)
+        if command is None and at.direct:
+            command = words.spoken_command_of(raw)
         if command is not None and not message.attachments:
             await self._command(message, at, sender, *command)
             return

@@ -13,6 +13,10 @@ from adapters.discord.places import identity
 
 _MENTION = re.compile(r"<(@!?|@&|#)(\d{1,20})>")
 _COMMAND = re.compile(r"!([A-Za-z][\w-]{0,30})(?:\s+(.*))?", re.DOTALL)
+_SPOKEN = re.compile(
+    r"(claim|link|people)\s+((?:let\s+)?[2-9A-Za-z]{4}(?:-[2-9A-Za-z]{4})+(?:\s+yes)?)",
+    re.IGNORECASE,
+)
 _TITLE = 90
 
 
@@ -59,6 +63,12 @@ def command_of(text: str) -> tuple[str, str] | None:
     """(name, rest) of `!name rest`; None for what is no command."""
     found = _COMMAND.fullmatch(text.strip())
     return None if found is None else (found[1].lower(), (found[2] or "").strip())
+
+
+def spoken_command_of(text: str) -> tuple[str, str] | None:
+    """(name, rest) of what people are told to write to the bot: a word and a code."""
+    found = _SPOKEN.fullmatch(text.strip().strip("`"))
+    return None if found is None else (found[1].lower(), found[2])
 
 
 def people_in(text: str) -> tuple[Identity, ...]:

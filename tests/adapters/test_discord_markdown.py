@@ -12,58 +12,20 @@ from adapters.contract import Choice, DeliveryError, Field, FileOut, MessageOut,
 from adapters.discord import choices, forms
 from adapters.discord.markdown import fence, to_discord
 from adapters.discord.post import LIMIT, OVERFLOW, TEXT_LIMIT, render
-from adapters.discord.words import command_of, readable, title_of, without_me
+from adapters.discord.words import (
+    command_of,
+    readable,
+    spoken_command_of,
+    title_of,
+    without_me,
+)
 
 PARTS = st.sampled_from(
     [
-        *[
-            "`",
-            "|",
-            "#",
-            ">",
-            "<",
-            "[",
-            "]",
-            "(",
-            ")",
-            "\\",
-            "**",
-            "_",
-            "``",
-            "```",
-            "||",
-            "&amp;",
-            "<b>",
-            "<@123>",
-            "@everyone",
-            "ünï",
-            "漢字",
-            "😀",
-            "[^1]",
-        ],
-        *[
-            "word",
-            " ",
-            "\n",
-            "\n\n",
-            "```py\n",
-            "```py x=1\n",
-            "~~~\n",
-            "| a | b |\n",
-            "|---|---|\n",
-        ],
-        *[
-            "# ",
-            "#### ",
-            "- ",
-            "1. ",
-            "> ",
-            "> > ",
-            "    ",
-            "---\n",
-            "\t",
-            "[a]: http://c.example\n",
-        ],
+        *["`", "``", "```", "|", "||", "#", ">", "<", "[", "]", "(", ")", "\\", "**", "_", "\t"],
+        *["&amp;", "<b>", "<@123>", "@everyone", "ünï", "漢字", "😀", "[^1]", "word", " ", "    "],
+        *["\n", "\n\n", "```py\n", "```py x=1\n", "~~~\n", "| a | b |\n", "|---|---|\n", "---\n"],
+        *["# ", "#### ", "- ", "1. ", "> ", "> > ", "[a]: http://c.example\n"],
         *["[text](https://a.example/x)", "](https://evil.example)", "![i](http://b.example/i.png)"],
     ]
 )
@@ -273,6 +235,22 @@ def test_names_in_words():
 def test_commands(text, want):
     """What is a command, and what only looks a little like one."""
     assert command_of(text) == want
+
+
+@pytest.mark.parametrize(
+    ("text", "want"),
+    [
+        ("claim ABCD-2345-WXYZ", ("claim", "ABCD-2345-WXYZ")),
+        ("`Link abcd-2345 yes`", ("link", "abcd-2345 yes")),
+        ("people let ABCD-2345", ("people", "let ABCD-2345")),
+        ("claim my seat", None),
+        ("link the two files", None),
+        ("please claim ABCD-2345", None),
+    ],
+)
+def test_a_word_and_a_code(text, want):
+    """What people are told to write to the bot is a command, and nothing like it."""
+    assert spoken_command_of(text) == want
 
 
 def test_titles():
