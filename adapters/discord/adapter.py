@@ -7,6 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from dataclasses import replace
 
 import aiohttp
 import structlog
@@ -40,6 +41,11 @@ EDIT_INTERVAL = 1.2
 _TELL_EVERY = 3600.0
 """Seconds in which somebody is told once what the bot lacks in a place."""
 _MOST = 2000
+_BLOCKED = (
+    "<@{user}>, I have an answer for you alone, but you take no direct messages from me. Allow "
+    "them (the server's menu, Privacy Settings, Direct Messages), or use `/bascule`: its answers "
+    "are seen by you alone."
+)
 _DOWNLOAD = aiohttp.ClientTimeout(total=None, sock_connect=20, sock_read=50)
 
 
@@ -96,7 +102,9 @@ class DiscordAdapter:
         try:
             return await self._sending.send(to, message, key)
         except NotAllowed as error:
-            if message.only_for is None and not to.direct:
+            if message.only_for is not None and not to.direct:
+                await self._tell_blocked(to, message.only_for)
+            elif not to.direct:
                 await self._tell_lacking(to, error)
             raise
 
@@ -132,16 +140,34 @@ class DiscordAdapter:
             self._askers.popitem(last=False)
 
     async def _tell_lacking(self, at: Address, error: NotAllowed) -> None:
+        """Who asked hears directly what the bot lacks there."""
         who = self._askers.get(at)
-        key, now = (at, error.missing), time.monotonic()
-        if who is None or now - self._told.get(key, -_TELL_EVERY) < _TELL_EVERY:
+        if who is None or not self._due(at, error.missing):
             return
+        text = f"I cannot answer you in <#{at.channel}>: {error} {error.remedy}"
+        word = MessageOut(text.strip(), only_for=who, tone="error")
+        await self._tell(at, word, f"lacking:{error.missing}")
+
+    async def _tell_blocked(self, at: Address, who: Identity) -> None:
+        """Whoever takes no direct messages hears that there is one, and nothing of it."""
+        if self._due(at, who.user):
+            # In the channel: for this alone no thread is opened.
+            place = replace(at, thread="") if self._threads.waits(at) else at
+            await self._tell(
+                place, MessageOut(_BLOCKED.format(user=who.user)), f"blocked:{who.user}"
+            )
+
+    async def _tell(self, at: Address, word: MessageOut, key: str) -> None:
+        try:
+            await self._sending.send(at, word, f"{key}:{int(time.time())}")
+        except DeliveryError as error:
+            log.warning("a problem with Discord could not be told", error=str(error))
+
+    def _due(self, at: Address, what: str) -> bool:
+        key, now = (at, what), time.monotonic()
+        if now - self._told.get(key, -_TELL_EVERY) < _TELL_EVERY:
+            return False
         self._told[key] = now
         if len(self._told) > _MOST:
             self._told.popitem(last=False)
-        text = f"I cannot answer you in <#{at.channel}>: {error} {error.remedy}"
-        word = MessageOut(text.strip(), only_for=who, tone="error")
-        try:
-            await self._sending.send(at, word, f"lacking:{error.missing}:{int(time.time())}")
-        except DeliveryError as other:
-            log.warning("a missing permission could not be told", error=str(other))
+        return True

@@ -6,6 +6,7 @@ conversation was stored; what came later is handed over again, and what it has a
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -25,6 +26,7 @@ _CONVERSATIONS = timedelta(days=14)
 _MARGIN = timedelta(minutes=10)
 """Mentions may have been missed so long before the last message that was stored."""
 _MOST_CHANNELS = 200
+_AT_ONCE = 4
 _MOST_MESSAGES = 500
 Take = Callable[[discord.Message, Address | None], Awaitable[None]]
 
@@ -37,6 +39,7 @@ class Gaps:
         self._client = client
         self._lanes = lanes
         self._take = take
+        self._few = asyncio.Semaphore(_AT_ONCE)
 
     async def read_back(self, shard: int, shards: int) -> None:
         """Put the reading of what this shard missed before all that comes now."""
@@ -44,7 +47,10 @@ class Gaps:
         oldest = discord.utils.time_snowflake(now - READ_BACK)
         known = await self._host.places(PLATFORM, now - _CONVERSATIONS)
         mine = [place for place in known if _shard_of(place, shards) == shard]
+        mine.sort(key=lambda place: place.newest, reverse=True)  # what was active last comes first
         for place in mine:
+            if self._nothing_new(place):
+                continue
             channel = channel_of(place.address)
             after = max(place.newest, oldest)
             self._lanes.put_first(channel, partial(self._one, channel, place.address, after))
@@ -74,7 +80,21 @@ class Gaps:
                     found.append((last, channel.id))
         return [channel for _, channel in sorted(found, reverse=True)]
 
+    def _nothing_new(self, place: Place) -> bool:
+        """Whether Discord's list of open threads says so already: one that is put away was
+        written in by nobody."""
+        at = place.address
+        guild = self._client.get_guild(int(at.tenant)) if at.tenant.isdecimal() else None
+        if guild is None or not guild.channels or not at.thread:
+            return False
+        thread = guild.get_thread(int(at.thread))
+        return thread is None or (thread.last_message_id or place.newest + 1) <= place.newest
+
     async def _one(self, channel: int, at: Address | None, after: int) -> None:
+        async with self._few:
+            await self._read(channel, at, after)
+
+    async def _read(self, channel: int, at: Address | None, after: int) -> None:
         place = self._client.get_channel(channel)
         if not isinstance(place, discord.TextChannel | discord.Thread | discord.DMChannel):
             guild = int(at.tenant) if at is not None and at.tenant else None

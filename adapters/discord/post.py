@@ -6,7 +6,7 @@ What does not fit into a message is in a file with it, whole.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from adapters.contract import FileOut, MessageOut, Step
 from adapters.discord.choices import Row, long_labels, rows
@@ -50,6 +50,16 @@ def render(message: MessageOut) -> Rendered:
         return Rendered(folded, made, message.files)
     file = FileOut(OVERFLOW, "text/markdown; charset=utf-8", _source(message))
     return Rendered(_beginning(message.markdown), made, (file, *message.files), overflow=True)
+
+
+def without_files(post: Rendered) -> Rendered:
+    """The same where Discord does not take the files: they are named with their sizes."""
+    named = ", ".join(
+        f"{plain(file.name, 60)} ({len(file.data) / 2**20:.1f} MiB)" for file in post.files
+    )
+    word = f"-# Too large for Discord here: {named}"[:LIMIT]
+    room = LIMIT - len(word) - 1
+    return replace(post, content=_joined([post.content[:room], word]), files=())
 
 
 def _joined(parts: Sequence[str]) -> str:

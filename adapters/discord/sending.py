@@ -30,7 +30,7 @@ from adapters.discord.choices import view_of
 from adapters.discord.ephemeral import Ephemerals
 from adapters.discord.memory import Memory, Tried, digest_of, nonce_of
 from adapters.discord.places import PLATFORM, channel_of
-from adapters.discord.post import Rendered, render
+from adapters.discord.post import Rendered, render, without_files
 from adapters.discord.threads import Threads
 
 T = TypeVar("T")
@@ -152,6 +152,14 @@ class Sending:
             raise self._refused(client, error, at, new) from error
 
     async def _posted(self, client: discord.Client, channel: int, new: Rendered, nonce: str) -> int:
+        try:
+            return await self._taken(client, channel, new, nonce)
+        except discord.HTTPException as error:
+            if not new.files or (error.status != 413 and error.code != errors.TOO_LARGE):
+                raise
+        return await self._taken(client, channel, without_files(new), nonce)
+
+    async def _taken(self, client: discord.Client, channel: int, new: Rendered, nonce: str) -> int:
         async with asyncio.timeout(_PATIENCE):
             made = await client.get_partial_messageable(channel).send(
                 new.content or None,

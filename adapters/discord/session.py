@@ -53,7 +53,13 @@ class Session:
         """Tell Discord which commands there are."""
         payload = slash.payload(self._host.command_views(admin=True))
         application = self._client.application_id or 0
-        await self._client.http.bulk_upsert_global_commands(application, payload)
+        try:
+            await self._client.http.bulk_upsert_global_commands(application, payload)
+        except discord.HTTPException as error:
+            if error.status >= 500 or error.status in (401, 429):
+                raise
+            # Words and buttons work without them.
+            log.error("Discord refuses the commands", status=error.status, error=error.text[:500])
 
     def connected(self, shard: int) -> None:
         self._catching_up.add(shard)

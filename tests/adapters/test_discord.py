@@ -15,6 +15,7 @@ async def test_conformance_in_a_thread(check) -> None:
         await check(harness)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 async def test_conformance_in_direct_messages(check) -> None:
     """The same, where somebody writes to the bot directly."""

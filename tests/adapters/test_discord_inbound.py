@@ -279,3 +279,22 @@ async def test_a_mention_alone(double, harness, host, text):
     await double.say(harness.channel, at_bot(double, text))
     await until(lambda: host.messages)
     assert host.messages[0].text == text.strip()
+
+
+async def test_reading_back_asks_for_little(double, harness, host):
+    """Of a thread in which nothing was said since, or that was put away, nothing is asked."""
+    await harness.start(host)
+    world = double.world
+    asleep = world.thread("asleep", world.general)["id"]
+    for channel in (harness.channel, asleep):
+        await double.say(channel, at_bot(double, "hello"))
+    await until(lambda: len(host.messages) == 2)
+    await harness.stop()
+    del world.channels[asleep]  # as Discord tells only of open ones
+    double.rest.log.clear()
+    await harness.start(host)
+    await double.say(harness.channel, "now")
+    await until(lambda: len(host.messages) == 3)
+    read = [channel for kind, channel, _ in double.rest.log if kind == "HISTORY"]
+    assert harness.channel not in read
+    assert asleep not in read

@@ -239,8 +239,8 @@ async def test_ask_about_a_message(double, harness, host):
 
 
 async def test_whoever_brings_the_bot_along(double, harness, host):
-    """Where only a person installed the bot, it works in their direct messages with it, with no
-    groups of that server; a command is answered on the spot."""
+    """Where only a person installed the bot, it works in their direct messages with it; a command
+    is answered on the spot."""
     host.reply = MessageOut("Here.", tone="notice")
     await harness.start(host)
     world = double.world
@@ -280,3 +280,11 @@ async def test_a_button_of_nobody(double, harness, host, custom_id):
     asked = await double.interact(3, harness.channel, data, message=message)
     assert asked.answered.result()["type"] == MESSAGE
     assert host.actions == []
+
+
+async def test_commands_that_discord_refuses(double, harness, host):
+    """Words and buttons work although the commands could not be registered."""
+    double.rest.no_commands = True
+    adapter = await harness.start(host)
+    message = await card(adapter, harness, double, Choice("x:1", "Go"))
+    assert (await double.press(message, "Go")).answered.result()["type"] == DEFER_UPDATE

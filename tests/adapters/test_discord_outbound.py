@@ -139,13 +139,45 @@ async def test_a_missing_permission_is_named(double, harness, host, denied, said
 
 
 async def test_who_takes_no_direct_messages(double, harness, host):
-    """A blocked direct message is refused with words, and nothing else is posted instead."""
+    """A blocked direct message is refused with words; its person hears, once, that there is one
+    and how to get it, and nobody reads it."""
     adapter = await harness.start(host)
     double.world.blocked_by.add(double.world.ann["id"])
     word = MessageOut("secret", only_for=harness.identity("ann"))
-    with pytest.raises(NotAllowed, match="direct messages"):
-        await adapter.send(harness.place, word, "k1")
-    assert shown(double, harness.channel) == []
+    for key in ("k1", "k2"):
+        with pytest.raises(NotAllowed, match="direct messages"):
+            await adapter.send(harness.place, word, key)
+    (told,) = shown(double, harness.channel)
+    assert "take no direct messages" in told["content"]
+    assert "secret" not in told["content"]
+
+
+async def test_a_blocked_stranger_opens_no_thread(double, harness, host):
+    """Who is not let in and takes no direct messages is told in the channel, without a thread."""
+    adapter = await harness.start(host)
+    world = double.world
+    world.blocked_by.add(world.ben["id"])
+    said = await double.say(world.general, f"<@{world.bot['id']}> hello", world.ben)
+    async with asyncio.timeout(SECONDS):
+        while not host.messages:
+            await asyncio.sleep(0.01)
+    word = MessageOut("Your code is 7.", only_for=harness.identity("ben"))
+    with pytest.raises(NotAllowed):
+        await adapter.send(host.messages[0].address, word, "k1")
+    assert said["id"] not in world.channels
+    assert "take no direct messages" in shown(double, world.general)[0]["content"]
+
+
+async def test_files_that_are_too_large_together(double, harness, host):
+    """Where Discord does not take a post's files, its words come, and the files are named."""
+    adapter = await harness.start(host)
+    double.rest.largest = 1000
+    files = tuple(FileOut(f"f{n}.bin", "", b"x" * 600) for n in range(3))
+    await adapter.send(harness.place, MessageOut("Here", files=files), "k1")
+    (message,) = shown(double, harness.channel)
+    assert message["attachments"] == []
+    assert message["content"].startswith("Here")
+    assert all(file.name in message["content"] for file in files)
 
 
 async def test_a_deleted_place_is_gone(double, harness, host):

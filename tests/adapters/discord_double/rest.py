@@ -51,6 +51,9 @@ class Rest:
         self.limits: dict[str, tuple[int, float]] = {}
         """Requests a window in seconds, by method and route, such as `POST /messages`."""
         self.limited = 0
+        self.no_commands = False
+        self.largest = 25 * 2**20
+        """Bytes of all files of a post."""
         self.redirect = ""
         """Where the content network sends every request, while set."""
         self._windows: dict[str, tuple[float, int]] = {}
@@ -226,6 +229,8 @@ class Rest:
             else:
                 data = bytes(await part.read())
                 files[part.name[6:-1]] = (part.filename or "file", data)
+        if sum(len(data) for _, data in files.values()) > self.largest:
+            raise Refused(413, 40005, "Request entity too large")
         attachments = []
         for described in given.get("attachments", []):
             known = files.get(str(described["id"]))
@@ -338,6 +343,8 @@ class Rest:
 
     async def _commands(self, request: web.Request) -> web.Response:
         given = await request.json()
+        if self.no_commands:
+            raise Refused(400, 50035, "Invalid Form Body")
         self.world.commands = given
         self.log.append(("COMMANDS", "", given))
         app = self.world.bot["id"]
