@@ -96,14 +96,14 @@ async def test_mention_approve_answer(house: House) -> None:
 
 @pytest.mark.full
 async def test_stop_restart_go_on(house: House) -> None:
-    """A turn is stopped by a slash command; a card that waits holds over a restart and a kill -9;
+    """A turn is stopped by its button; a card that waits holds over a restart and a kill -9;
     what was said while everything was down is answered."""
     await house.claim()
     await house.discord.say(house.direct, "say hello")
     await house.sees(house.direct, "hello")
     thread = await house.mention("slow 60 one two three four five six")
-    await house.sees(thread, "one")
-    stopped = await house.discord.command(thread, "stop")
+    working = await house.sees(thread, "one", buttons=True)
+    stopped = await house.discord.press(working, "Stop")
     assert "Stopping the turn" in stopped.answered.result()["data"]["content"]
     await house.sees(thread, "Stopped.")
     asking = await house.mention("run rm -rf build then say it went on")

@@ -50,8 +50,7 @@ _DOWNLOAD = aiohttp.ClientTimeout(total=None, sock_connect=20, sock_read=50)
 
 
 class DiscordAdapter:
-    """`pause` is what Discord asks for between two IDENTIFYs, in seconds; `clock` tells the time
-    since the epoch."""
+    """`pause` and `quiet` are those of `client.Client`; `clock` tells the time since the epoch."""
 
     name = "discord"
     caps = Capabilities(
@@ -63,6 +62,7 @@ class DiscordAdapter:
         context: AdapterContext,
         *,
         pause: float = 5.0,
+        quiet: float = 1.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Raises `SetupInvalid` for settings that cannot be, and where its memory cannot be."""
@@ -74,7 +74,7 @@ class DiscordAdapter:
                 f"Discord's memory in {context.state_dir} cannot be used ({error}).",
                 remedy="Give the bridge's user that directory and room on its disk.",
             ) from None
-        self._connection = Connection(self._setup, pause=pause)
+        self._connection = Connection(self._setup, pause=pause, quiet=quiet)
         self._threads = Threads()
         self._ephemerals = Ephemerals()
         self._sending = Sending(

@@ -68,7 +68,7 @@ class Asking:
 
     async def where(self, interaction: discord.Interaction) -> Address:
         """The conversation it belongs to. Raises `DeliveryError` where Discord cannot say."""
-        if interaction.guild_id is not None and interaction.is_guild_integration():
+        if places.of_server(interaction):
             at = places.of_channel(interaction.channel)
             if at is not None:
                 return at
@@ -119,7 +119,7 @@ class Asking:
             lambda kind, one: mentioned.get(one) if kind == "@" else None,
         )
         attached: tuple[Attachment, ...] = ()
-        if interaction.is_guild_integration() or (at.direct and int(at.channel) == channel):
+        if places.of_server(interaction) or (at.direct and int(at.channel) == channel):
             attached = tuple(
                 Attachment(
                     f"{channel}/{number}/{file['id']}", str(file["filename"]),
@@ -158,7 +158,7 @@ class Asking:
 
     async def _ask(self, interaction: discord.Interaction, about: _About, text: str) -> None:
         at = about.at
-        here = interaction.guild if interaction.is_guild_integration() else None
+        here = interaction.guild if places.of_server(interaction) else None
         user: Any = interaction.user
         sender = await self._members.sender(user, here, direct=at.direct)
         if (

@@ -36,6 +36,10 @@ class Button:
     hint: str = ""
 
 
+STOP = Button("stop", "Stop", "danger")
+"""Under what is being worked on: the command of that name, by a click."""
+
+
 @dataclass(frozen=True, slots=True)
 class Menu:
     """A menu, where there are too many for buttons."""
@@ -55,9 +59,12 @@ class Pressed:
     form: bool
 
 
-def rows(choices: Sequence[Choice]) -> tuple[Row, ...]:
-    """The choices as rows. Raises `DeliveryError` for an action that no button can carry."""
+def rows(choices: Sequence[Choice], *, stop: bool = False) -> tuple[Row, ...]:
+    """The choices as rows, and `STOP` after them. Raises `DeliveryError` for an action that no
+    button can carry."""
     buttons = [_button(number, choice) for number, choice in enumerate(choices)]
+    if stop and len(buttons) < _IN_A_ROW * _MOST_ROWS:
+        buttons.append(STOP)
     if len(buttons) <= _IN_A_ROW * _MOST_ROWS:
         return tuple(
             tuple(buttons[at : at + _IN_A_ROW]) for at in range(0, len(buttons), _IN_A_ROW)

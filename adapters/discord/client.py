@@ -18,8 +18,6 @@ log = structlog.get_logger()
 # Its debug lines hold tokens of interactions; and it warns that it could not do voice.
 logging.getLogger("discord").setLevel(logging.INFO)
 logging.getLogger("discord.client").setLevel(logging.ERROR)
-GUILDS_SECONDS = 0.3
-"""Quiet after which all servers are taken to have been told."""
 _CLOSE_SECONDS = 1.0
 _LONGEST_WAIT = 60.0
 """Seconds that discord.py may wait inside a call for a rate limit; what is longer is `TryLater`."""
@@ -52,14 +50,16 @@ class Ear(Protocol):
 
 
 class Client(discord.AutoShardedClient):
-    """`watch` is told when events come and when they do not; `ear` hears them. `pause` is what
-    Discord asks for between two IDENTIFYs, in seconds."""
+    """`watch` is told when events come and when they do not; `ear` hears them. In seconds: `pause`
+    is what Discord asks for between two IDENTIFYs, `quiet` the silence after which all servers are
+    taken to have been told."""
 
     def __init__(
         self,
         *,
         content: bool,
         pause: float = 5.0,
+        quiet: float = 1.0,
         watch: Callable[[bool], None] = lambda _: None,
     ) -> None:
         intents = discord.Intents.none()
@@ -71,7 +71,7 @@ class Client(discord.AutoShardedClient):
             max_messages=None,
             member_cache_flags=discord.MemberCacheFlags.none(),
             chunk_guilds_at_startup=False,
-            guild_ready_timeout=GUILDS_SECONDS,
+            guild_ready_timeout=quiet,
             max_ratelimit_timeout=_LONGEST_WAIT,
             allowed_mentions=discord.AllowedMentions.none(),
         )

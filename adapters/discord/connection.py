@@ -42,9 +42,10 @@ class _Refused(Exception):
 class Connection:
     """`await serve(...)`; `client()` for calls at any time."""
 
-    def __init__(self, known: Setup, *, pause: float) -> None:
+    def __init__(self, known: Setup, *, pause: float, quiet: float) -> None:
         self._setup = known
         self._pause = pause
+        self._quiet = quiet
         self._client: Client | None = None
         self._making = asyncio.Lock()
         self._health = Health("starting", "Not connected to Discord yet.")
@@ -98,7 +99,12 @@ class Connection:
         """One client from its login to its end."""
         application = await setup.look(self._setup)
         content = setup.wants_content(self._setup, application)
-        client = Client(content=content, pause=self._pause, watch=partial(self._note, content))
+        client = Client(
+            content=content,
+            pause=self._pause,
+            quiet=self._quiet,
+            watch=partial(self._note, content),
+        )
         await self._log_in(client)
         async with self._making:
             before, self._client = self._client, client

@@ -134,6 +134,9 @@ class Interactions:
             await tell(interaction, "There is no such command any more.")
             return
 
+        await self._give(interaction, given)
+
+    async def _give(self, interaction: discord.Interaction, given: slash.Given) -> None:
         async def command(at: Address, sender: Sender) -> Inbound:
             people = words.people_in(given.rest)
             key = str(interaction.id)
@@ -147,7 +150,9 @@ class Interactions:
         custom_id = str((data.get("values") or [data.get("custom_id", "")])[0])
         page = forms.next_page(custom_id)
         pressed = choices.pressed(custom_id)
-        if page is not None:
+        if custom_id == choices.STOP.id:
+            await self._give(interaction, slash.Given("stop", ""))
+        elif page is not None:
             await self._open(interaction, page)
         elif pressed is None:
             await tell(interaction, _OVER)
@@ -247,7 +252,7 @@ class Interactions:
         """In the order of its channel."""
         try:
             at = await self._where(interaction)
-            here = interaction.guild if interaction.is_guild_integration() else None
+            here = interaction.guild if places.of_server(interaction) else None
             user: Any = interaction.user
             sender = await self._members.sender(user, here, direct=at.direct)
             receipt = await self._host.submit(await make(at, sender))

@@ -41,11 +41,13 @@ def to_discord(text: str) -> str:
     for start, end, made in _islands(_PARSER.parse(text), lines):
         if start < at:
             continue
-        parts.append(_prose("\n".join(lines[at:start])))
+        if start > at:
+            parts.append(_prose("\n".join(lines[at:start])))
         parts.append(made)
         at = end
-    parts.append(_prose("\n".join(lines[at:])))
-    return "\n".join(part for number, part in enumerate(parts) if part or number == 0).strip("\n")
+    if at < len(lines):
+        parts.append(_prose("\n".join(lines[at:])))
+    return "\n".join(parts).strip("\n")
 
 
 def fence(code: str, language: str = "") -> str:

@@ -55,3 +55,10 @@ def of_channel(channel: object) -> Address | None:
             return in_channel(channel.guild.id, channel.id)
         case _:
             return None
+
+
+def of_server(interaction: discord.Interaction) -> bool:
+    """Whether it was used in a server that the bot is in, and not only brought along to."""
+    if interaction.guild_id is None:
+        return False
+    return interaction.is_guild_integration() or not interaction.is_user_integration()

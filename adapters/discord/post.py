@@ -40,7 +40,7 @@ def render(message: MessageOut) -> Rendered:
     text = _TONES[message.tone] + to_discord(message.markdown) if message.markdown.strip() else ""
     labels = long_labels(message.choices)
     whole = _joined([text, *_steps(message.steps), *labels, _status(message.status)])
-    made = rows(message.choices)
+    made = rows(message.choices, stop=bool(message.status.strip()) and not message.final)
     if len(whole) <= LIMIT:
         if not whole and not message.files:
             whole = _NOTHING

@@ -71,7 +71,7 @@ class DiscordHarness:
     async def start(self, host):
         self.host = Watched(host)
         context = AdapterContext(self.double.settings, self.root, self.root, owner_uid=1000)
-        adapter = DiscordAdapter(context, pause=0.05)
+        adapter = DiscordAdapter(context, pause=0.05, quiet=0.2)
         self.running = asyncio.create_task(adapter.run(self.host))
         async with asyncio.timeout(SECONDS):
             while (await adapter.health()).state != "ok":

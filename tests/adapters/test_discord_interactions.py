@@ -282,6 +282,21 @@ async def test_a_button_of_nobody(double, harness, host, custom_id):
     assert host.actions == []
 
 
+async def test_the_stop_button(double, harness, host):
+    """What is being worked on has a button that stops it, for as long as it is."""
+    host.reply = MessageOut("Stopping the turn.", tone="notice")
+    adapter = await harness.start(host)
+    work = MessageOut("so far", status="Writing…", final=False)
+    ref = await adapter.send(harness.place, work, "k1")
+    (message,) = shown(double, harness.channel)
+    asked = await double.press(message, "Stop")
+    assert asked.answered.result()["data"]["content"] == "Stopping the turn."
+    (given,) = host.commands
+    assert (given.name, given.address) == ("stop", harness.place)
+    await adapter.edit(harness.place, ref, MessageOut("all of it"))
+    assert message["components"] == []
+
+
 async def test_commands_that_discord_refuses(double, harness, host):
     """Words and buttons work although the commands could not be registered."""
     double.rest.no_commands = True
