@@ -149,9 +149,6 @@ async def test_questions_files_and_commands(house: House) -> None:
     await house.discord.fill(asked, card, {"Which days?": ["Monday", "Tuesday"]})
     await house.sees(house.direct, "Monday, Tuesday")
     await house.discord.attach(house.direct, "run cat inbox/in.txt", "in.txt", b"carried in")
-    card = await house.sees(house.direct, "cat inbox/in.txt")
-    if card["components"]:
-        await house.discord.press(card, "Allow once")
     await house.sees(house.direct, "carried in")
     await house.discord.say(house.direct, "send inbox/in.txt")
     await house.up.until(
