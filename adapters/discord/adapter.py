@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -24,10 +24,12 @@ from adapters.contract import (
     MessageOut,
     NotAllowed,
     PostRef,
+    Quote,
     SetupInvalid,
 )
 from adapters.discord import files, hosts, setup
 from adapters.discord.connection import Connection
+from adapters.discord.earlier import earlier
 from adapters.discord.ephemeral import Ephemerals
 from adapters.discord.marks import Mark, Marks
 from adapters.discord.memory import Memory
@@ -120,6 +122,10 @@ class DiscordAdapter:
             async with aclosing(chunks):
                 async for chunk in chunks:
                     yield chunk
+
+    async def earlier(self, at: Address, before: str, most: int) -> Sequence[Quote]:
+        """What was written there before the message of that key; see `earlier.earlier`."""
+        return await earlier(await self._connection.client(), at, before, most)
 
     async def health(self) -> Health:
         return self._connection.health()

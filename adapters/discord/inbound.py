@@ -107,8 +107,14 @@ class Messages:
             thread = guild.get_thread(event.channel_id) if guild is not None else None
             at = places.of_channel(thread)
         if at is not None:
-            who = Sender(places.identity(event.user_id), "")
-            self._lanes.put(event.channel_id, partial(self._tell, Lifecycle("opened", at, who)))
+            self._lanes.put(event.channel_id, partial(self._opened, at, event))
+
+    async def _opened(self, at: Address, event: discord.RawTypingEvent) -> None:
+        who = Sender(places.identity(event.user_id), "")
+        if event.user is not None:
+            guild = self._client.get_guild(event.guild_id or 0)
+            who = await self._members.sender(event.user, guild, direct=at.direct)
+        await self._tell(Lifecycle("opened", at, who))
 
     async def take(self, message: discord.Message, at: Address | None = None) -> None:
         """Hand a message over, where it is for the bot. Returns once it is stored."""

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from adapters.contract import Lifecycle, MessageOut
+from adapters.contract import Lifecycle, MessageOut, NotAllowed
 from adapters.discord import places
 from adapters.discord.inbound import UNREADABLE
 from tests.adapters.discord_double.double import Double
@@ -298,3 +298,57 @@ async def test_reading_back_asks_for_little(double, harness, host):
     read = [channel for kind, channel, _ in double.rest.log if kind == "HISTORY"]
     assert harness.channel not in read
     assert asleep not in read
+
+
+async def test_somebody_is_about_to_write(double, harness, host):
+    """Typing where the bot listens is told, once a minute, with the roles of who types; the bot's
+    own typing and that in a channel are nothing."""
+    opened: list[Lifecycle] = []
+    submit = host.submit
+
+    async def listen(inbound):
+        if isinstance(inbound, Lifecycle):
+            opened.append(inbound)
+        return await submit(inbound)
+
+    host.submit = listen
+    await harness.start(host)
+    world = double.world
+    for channel, user in (
+        (world.general, world.ann), (harness.channel, world.bot), (harness.channel, world.ann),
+        (harness.channel, world.ann), (harness.channel, world.ben),
+    ):  # fmt: skip
+        event = {"channel_id": channel, "user_id": user["id"], "timestamp": 1_800_000_000,
+                 "guild_id": world.guild_id, "member": world.member(user["id"])}  # fmt: skip
+        await double.gateway.tell("TYPING_START", event)
+    await until(lambda: len(opened) == 2)
+    assert [one.kind for one in opened] == ["opened"] * 2
+    assert {one.address for one in opened} == {harness.place}
+    assert [one.sender.identity.user for one in opened] == [world.ann["id"], world.ben["id"]]
+    assert world.helpers in opened[0].sender.groups
+
+
+async def test_what_was_written_before(double, harness, host):
+    """The last messages of a place can be read as quotes, in their order, without the bot's own;
+    for a mention that begins a thread they are the channel's; a missing permission is named."""
+    adapter = await harness.start(host)
+    world = double.world
+    for n in range(5):
+        world.post(world.general, world.ben, f"word {n}")
+        world.post(world.general, world.bot, "of the bot")
+    file = world.attach("plan.pdf", b"x", double.rest.base, world.general)
+    world.post(world.general, world.ann, "", attachments=[file])
+    said = await double.say(world.general, at_bot(double, "what did they say?"))
+    world.post(world.general, world.ben, "later")
+    await until(lambda: host.messages)
+    at = host.messages[0].address
+    got = await adapter.earlier(at, said["id"], 3)
+    assert [(q.author, q.text) for q in got] == [
+        ("Ben", "word 3"), ("Ben", "word 4"), ("Ann", "[file: plan.pdf]")
+    ]  # fmt: skip
+    whole = places.in_channel(int(world.guild_id), int(world.general))
+    assert (await adapter.earlier(whole, "no key of a message", 1))[0].text == "later"
+    world.denied[world.general].add("READ_MESSAGE_HISTORY")
+    with pytest.raises(NotAllowed) as caught:
+        await adapter.earlier(whole, "", 3)
+    assert "Read Message History" in caught.value.missing
