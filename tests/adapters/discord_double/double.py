@@ -10,8 +10,9 @@ from typing import Any
 from aiohttp import web
 from yarl import URL
 
+from tests.adapters.discord_double.asked import Asked
 from tests.adapters.discord_double.gateway import Gateway
-from tests.adapters.discord_double.rest import Asked, Rest
+from tests.adapters.discord_double.rest import Rest
 from tests.adapters.discord_double.world import DM, JSON, World
 
 COMMAND, COMPONENT, AUTOCOMPLETE, MODAL = 2, 3, 4, 5
@@ -98,7 +99,7 @@ class Double:
             self.world.snowflake(), secrets.token_hex(20), who["id"], channel,
             asyncio.get_running_loop().create_future(),
         )  # fmt: skip
-        self.rest.asked[made.token] = made
+        self.rest.interactions.asked[made.token] = made
         payload = {
             "id": made.id, "application_id": self.world.bot["id"], "type": kind, "data": data,
             "token": made.token, "version": 1, "channel_id": channel, "locale": "en-US",
@@ -114,7 +115,7 @@ class Double:
             async with asyncio.timeout(seconds):
                 await asyncio.shield(made.answered)
         except TimeoutError:
-            del self.rest.asked[made.token]
+            del self.rest.interactions.asked[made.token]
             return None
         return made
 

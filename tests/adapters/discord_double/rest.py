@@ -2,39 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import re
-import time
-from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
 
+from tests.adapters.discord_double.asked import Interactions
+from tests.adapters.discord_double.body import Refused, answer, body_of, check_message
 from tests.adapters.discord_double.gateway import Gateway
+from tests.adapters.discord_double.limits import Limits
 from tests.adapters.discord_double.world import DM, JSON, TEXT, World
 
 UNKNOWN_CHANNEL, UNKNOWN_MESSAGE, CANNOT_DM, MISSING = 10003, 10008, 50007, 50013
-
-
-class Refused(Exception):
-    def __init__(self, status: int, code: int, message: str) -> None:
-        super().__init__(message)
-        self.status, self.code = status, code
-
-
-@dataclass
-class Asked:
-    """An interaction that somebody waits for. `answer` is the callback's body."""
-
-    id: str
-    token: str
-    user: str
-    channel: str
-    answered: asyncio.Future[JSON]
-    message: str = ""
-    shown: list[JSON] = field(default_factory=list)
-    """What only this person sees."""
 
 
 class Rest:
@@ -43,26 +21,22 @@ class Rest:
         self.gateway = gateway
         self.base = ""
         self.log: list[tuple[str, str, Any]] = []
-        self.asked: dict[str, Asked] = {}
+        self.interactions = Interactions(self)
         self.down = 0
         """A status that every post and edit gives while it is not 0."""
         self.lose = 0
         """So many of the next posts are taken and their answers lost."""
-        self.limits: dict[str, tuple[int, float]] = {}
-        """Requests a window in seconds, by method and route, such as `POST /messages`."""
-        self.limited = 0
+        self.limits = Limits()
         self.no_commands = False
         self.largest = 25 * 2**20
         """Bytes of all files of a post."""
         self.redirect = ""
         """Where the content network sends every request, while set."""
-        self._windows: dict[str, tuple[float, int]] = {}
 
     def app(self) -> web.Application:
         app = web.Application(client_max_size=64 * 2**20, middlewares=[self._errors])
         api = "/api/v10"
         channel, message = r"/channels/{channel:\d+}", r"/messages/{message:\d+}"
-        hook = r"/webhooks/{app:\d+}/{token}"
         add = app.router.add_route
         add("GET", api + "/gateway/bot", self._gateway)
         add("GET", api + "/users/@me", self._me)
@@ -82,10 +56,7 @@ class Rest:
         add("DELETE", api + channel + message + "/reactions/{emoji}/@me", self._unreact)
         add("GET", api + r"/guilds/{guild:\d+}/members/{user:\d+}", self._member)
         add("PUT", api + r"/applications/{app:\d+}/commands", self._commands)
-        add("POST", api + r"/interactions/{id:\d+}/{token}/callback", self._callback)
-        add("POST", api + hook, self._followup)
-        add("GET", api + hook + "/messages/{message}", self._hook_message)
-        add("PATCH", api + hook + "/messages/{message}", self._edit_followup)
+        self.interactions.add_to(app, api)
         add("GET", r"/attachments/{channel:\d+}/{id:\d+}/file", self._file)
         add("GET", "/gateway", self.gateway.serve)
         add("GET", "/gateway/", self.gateway.serve)
@@ -94,7 +65,7 @@ class Rest:
     @web.middleware
     async def _errors(self, request: web.Request, handler: Any) -> web.StreamResponse:
         if request.path.startswith("/api/"):
-            early = self._authorised(request) or self._limited(request)
+            early = self._authorised(request) or self.limits.early(request)
             if early is not None:
                 return early
         try:
@@ -108,33 +79,6 @@ class Rest:
         if free or request.headers.get("Authorization") == f"Bot {self.world.token}":
             return None
         return answer({"message": "401: Unauthorized", "code": 0}, status=401)
-
-    def _limited(self, request: web.Request) -> web.Response | None:
-        route = f"{request.method} /{request.path.rstrip('/').split('/')[-1]}"
-        if re.search(r"/messages/\d+$", request.path):
-            route = f"{request.method} /message"
-        if route not in self.limits:
-            return None
-        most, window = self.limits[route]
-        now = time.monotonic()
-        began, used = self._windows.get(route, (now, 0))
-        if now - began >= window:
-            began, used = now, 0
-        left = max(began + window - now, 0.01)
-        headers = {
-            "X-RateLimit-Limit": str(most), "X-RateLimit-Bucket": "b" + route.replace(" /", ""),
-            "X-RateLimit-Remaining": str(max(most - used - 1, 0)),
-            "X-RateLimit-Reset": str(time.time() + left),
-            "X-RateLimit-Reset-After": f"{left:.3f}", "Via": "1.1 google",
-        }  # fmt: skip
-        if used >= most:
-            self.limited += 1
-            body = {"message": "You are being rate limited.", "retry_after": left, "global": False}
-            headers |= {"Retry-After": str(int(left) + 1), "X-RateLimit-Scope": "user"}
-            return answer(body, status=429, headers=headers)
-        self._windows[route] = (began, used + 1)
-        request["limits"] = headers
-        return None
 
     async def _gateway(self, _request: web.Request) -> web.Response:
         limit = {"total": 1000, "remaining": self.gateway.remaining,
@@ -218,28 +162,7 @@ class Rest:
 
     async def body(self, request: web.Request, channel: str) -> JSON:
         """What was posted, its files put on the content network."""
-        if not request.content_type.startswith("multipart/"):
-            return dict(await request.json())
-        given: JSON = {}
-        files: dict[str, tuple[str, bytes]] = {}
-        reader = await request.multipart()
-        while (part := await reader.next()) is not None:
-            if part.name == "payload_json":
-                given = json.loads(await part.text())
-            else:
-                data = bytes(await part.read())
-                files[part.name[6:-1]] = (part.filename or "file", data)
-        if sum(len(data) for _, data in files.values()) > self.largest:
-            raise Refused(413, 40005, "Request entity too large")
-        attachments = []
-        for described in given.get("attachments", []):
-            known = files.get(str(described["id"]))
-            if known is not None:
-                name = described.get("filename") or known[0]
-                attachments.append(self.world.attach(name, known[1], self.base, channel))
-            else:
-                attachments.append(described)
-        return {**given, "attachments": attachments}
+        return await body_of(self.world, self.base, self.largest, request, channel)
 
     async def _post(self, request: web.Request) -> web.Response:
         at = self._at(request)
@@ -352,52 +275,6 @@ class Rest:
                 for c in given]  # fmt: skip
         return answer(made)
 
-    async def _callback(self, request: web.Request) -> web.Response:
-        asked = self.asked.get(request.match_info["token"])
-        if asked is None or asked.id != request.match_info["id"]:
-            raise Refused(404, 10062, "Unknown interaction")
-        given = await self.body(request, asked.channel)
-        if asked.answered.done():
-            raise Refused(400, 40060, "Interaction has already been acknowledged.")
-        if given["type"] == 4:
-            check_message(given["data"])
-            asked.shown.append({"id": self.world.snowflake(), **given["data"]})
-        asked.answered.set_result(given)
-        made = {"id": asked.id, "type": 2, "response_message_id": None}
-        return answer({"interaction": made})
-
-    async def _followup(self, request: web.Request) -> web.Response:
-        asked = self.asked.get(request.match_info["token"])
-        if asked is None:
-            raise Refused(404, 10015, "Unknown Webhook")
-        given = await self.body(request, asked.channel)
-        check_message(given)
-        if self.down:
-            raise Refused(self.down, 0, "Service Unavailable")
-        made = {**self.world.post(asked.channel, self.world.bot, ""), **given}
-        self.world.messages[asked.channel].pop()
-        asked.shown.append(made)
-        return answer(made)
-
-    async def _hook_message(self, request: web.Request) -> web.Response:
-        asked = self.asked[request.match_info["token"]]
-        return answer(self.world.post(asked.channel, self.world.bot, "x"))
-
-    async def _edit_followup(self, request: web.Request) -> web.Response:
-        asked = self.asked.get(request.match_info["token"])
-        if asked is None:
-            raise Refused(404, 10015, "Unknown Webhook")
-        given = await self.body(request, asked.channel)
-        check_message({"content": "x", **given})
-        wanted = request.match_info["message"]
-        known = next((m for m in asked.shown if m.get("id") == wanted), None)
-        if known is None:
-            known = {**self.world.post(asked.channel, self.world.bot, "")}
-            self.world.messages[asked.channel].pop()
-            asked.shown.append(known)
-        known.update(given)
-        return answer(known)
-
     async def _file(self, request: web.Request) -> web.Response:
         if self.redirect:
             raise web.HTTPFound(self.redirect)
@@ -405,35 +282,3 @@ class Rest:
         if found is None:
             return web.Response(status=404)
         return web.Response(body=found[1])
-
-
-def check_message(given: JSON) -> None:
-    """What Discord refuses in a message, whoever sends it."""
-    content, parts = given.get("content") or "", given.get("components") or []
-    if len(content) > 2000:
-        raise Refused(400, 50035, "Invalid Form Body: content must be 2000 or fewer in length.")
-    if not content.strip() and not given.get("attachments") and not parts:
-        raise Refused(400, 50006, "Cannot send an empty message")
-    if len(str(given.get("nonce", ""))) > 25:
-        raise Refused(400, 50035, "Invalid Form Body: nonce")
-    seen: set[str] = set()
-    if len(parts) > 5:
-        raise Refused(400, 50035, "Invalid Form Body: components")
-    for row in parts:
-        if len(row["components"]) > 5:
-            raise Refused(400, 50035, "Invalid Form Body: too many components in a row")
-        for part in row["components"]:
-            custom = part.get("custom_id", "")
-            bad = not 1 <= len(custom) <= 100 or custom in seen or len(part.get("label") or "") > 80
-            options = part.get("options", [])
-            bad = bad or len(options) > 25
-            bad = bad or any(len(o["value"]) > 100 or len(o["label"]) > 100 for o in options)
-            if bad:
-                raise Refused(400, 50035, f"Invalid Form Body: {part}")
-            seen.add(custom)
-
-
-def answer(value: Any, *, status: int = 200, headers: JSON | None = None) -> web.Response:
-    """As Discord answers: discord.py reads no other content type as JSON."""
-    body = json.dumps(value).encode()
-    return web.Response(body=body, status=status, headers=headers, content_type="application/json")
