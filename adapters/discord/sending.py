@@ -68,10 +68,14 @@ class Sending:
         """See the port."""
         rendered = render(message)
         channel = channel_of(to)
-        if message.only_for is not None:
-            if shown := await self._ephemerals.send(message.only_for, channel, key, rendered):
+        if (who := message.only_for) is not None:
+            # In a direct conversation nobody else reads, and what is there stays there.
+            shown = None
+            if not to.direct:
+                shown = await self._ephemerals.send(who, channel, key, rendered)
+            if shown is not None:
                 return shown
-            channel = await self._direct_with(message.only_for)
+            channel = await self._direct_with(who)
         names = tuple(file.name for file in rendered.files)
         digest = digest_of(rendered.content, names)
         tried = await self._kept(lambda: self._memory.begin(channel, key, digest))

@@ -51,7 +51,9 @@ class Session:
 
     async def register(self) -> None:
         """Tell Discord which commands there are."""
-        payload = slash.payload(self._host.command_views(admin=True))
+        known = self._client.application
+        brought = known is None or known.user_integration_config is not None
+        payload = slash.payload(self._host.command_views(admin=True), brought=brought)
         application = self._client.application_id or 0
         try:
             await self._client.http.bulk_upsert_global_commands(application, payload)

@@ -16,7 +16,8 @@ WORDS, PERSON, COMMAND = "words", "person", "command"
 _MOST = 25
 _DESCRIPTION = 100
 _SUBCOMMAND, _STRING, _USER = 1, 3, 6
-_EVERYWHERE = {"integration_types": [0, 1], "contexts": [0, 1, 2]}
+_SERVERS: Mapping[str, list[int]] = {"integration_types": [0], "contexts": [0, 1]}
+_EVERYWHERE: Mapping[str, list[int]] = {"integration_types": [0, 1], "contexts": [0, 1, 2]}
 CLAIM = CommandView("claim", "become the operator, with the code from the terminal")
 """For the first person, whom nobody let in yet; no list of the bridge's has it."""
 
@@ -30,8 +31,10 @@ class Given:
     typed: str = ""
 
 
-def payload(views: Sequence[CommandView]) -> list[dict[str, Any]]:
-    """What is registered: the same for everybody, the bridge refuses what somebody may not do."""
+def payload(views: Sequence[CommandView], *, brought: bool = True) -> list[dict[str, Any]]:
+    """What is registered: the same for everybody, the bridge refuses what somebody may not do.
+    `brought` says whether people may bring the bot along by themselves."""
+    where = _EVERYWHERE if brought else _SERVERS
     wanted = [CLAIM, *(view for view in views if view.name != CLAIM.name)]
     shown = wanted if len(wanted) <= _MOST else wanted[: _MOST - 1]
     options = [_subcommand(view) for view in shown]
@@ -50,8 +53,8 @@ def payload(views: Sequence[CommandView]) -> list[dict[str, Any]]:
         )  # fmt: skip
     return [
         {"type": 1, "name": NAME, "description": "Talk to Bascule itself", "options": options,
-         **_EVERYWHERE},
-        {"type": 3, "name": MENU, **_EVERYWHERE},
+         **where},
+        {"type": 3, "name": MENU, **where},
     ]  # fmt: skip
 
 

@@ -52,6 +52,15 @@ async def test_commands_are_registered(double, harness, host):
     assert {o["name"] for o in share["options"]} == {"words", "person"}
 
 
+async def test_commands_where_the_bot_is_only_in_servers(double, harness, host):
+    """Where the application is not for people's own installation, its commands do not ask for it:
+    Discord would refuse them."""
+    double.world.installs = ["0"]
+    await harness.start(host)
+    assert all(one["integration_types"] == [0] for one in double.world.commands)
+    assert all(one["contexts"] == [0, 1] for one in double.world.commands)
+
+
 def test_more_commands_than_discord_has_room_for():
     """Whatever does not fit can still be given by `more`."""
     views = [CommandView(f"word{n}", "x" * 300) for n in range(40)]
@@ -210,6 +219,17 @@ async def test_only_for_one_after_a_click(double, harness, host):
     await adapter.edit(harness.place, ref, MessageOut("changed", only_for=word.only_for))
     assert [m["content"] for m in asked.shown] == ["changed"]
     assert shown(double, double.world.direct(double.world.ben["id"])) == []
+
+
+async def test_only_for_one_in_direct_messages(double, harness, host):
+    """There nobody else reads: it is an ordinary message, which does not vanish."""
+    adapter = await harness.start(host)
+    direct = double.world.direct(double.world.ann["id"])
+    asked = await double.command(direct, "help")
+    at = places.direct(int(direct))
+    await adapter.send(at, MessageOut("Your code.", only_for=harness.identity("ann")), "k1")
+    assert [m["content"] for m in shown(double, direct)] == ["Your code."]
+    assert "Your code." not in [m["content"] for m in asked.shown]
 
 
 def menu(message) -> dict:

@@ -97,7 +97,7 @@ class Rest:
             {"id": bot["id"], "name": "Bascule", "icon": None, "description": "", "summary": "",
              "bot_public": True, "bot_require_code_grant": False, "verify_key": "0" * 64,
              "flags": flags, "owner": self.world.ann, "team": None,
-             "integration_types_config": {"0": {}, "1": {}}}
+             "integration_types_config": {one: {} for one in self.world.installs}}
         )  # fmt: skip
 
     async def _open_dm(self, request: web.Request) -> web.Response:
@@ -268,6 +268,9 @@ class Rest:
         given = await request.json()
         if self.no_commands:
             raise Refused(400, 50035, "Invalid Form Body")
+        allowed = {int(one) for one in self.world.installs}
+        if any(not set(one["integration_types"]) <= allowed for one in given):
+            raise Refused(400, 50035, "Invalid Form Body: integration_types")
         self.world.commands = given
         self.log.append(("COMMANDS", "", given))
         app = self.world.bot["id"]

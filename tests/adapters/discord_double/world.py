@@ -30,6 +30,8 @@ class World:
         self.token = "double-token-" + "x" * 40
         self.content_intent = content_intent
         """Whether the application may have the intent at all."""
+        self.installs = ["0", "1"]
+        """How the application can be installed: in servers, by people."""
         self.users: dict[str, JSON] = {}
         self.channels: dict[str, JSON] = {}
         self.messages: dict[str, list[JSON]] = defaultdict(list)
