@@ -70,6 +70,8 @@ async def house(place: Path) -> AsyncIterator[House]:
         await up.stop()
         await up.nothing_left()
         assert discord.world.token not in up.text()
+        assert "Unclosed" not in up.text()
+        assert "Traceback" not in up.text()
 
 
 async def test_mention_approve_answer(house: House) -> None:
@@ -106,6 +108,7 @@ async def test_stop_restart_go_on(house: House) -> None:
     stopped = await house.discord.press(working, "Stop")
     assert "Stopping the turn" in stopped.answered.result()["data"]["content"]
     await house.sees(thread, "Stopped.")
+    await house.mention("slow 60 one two three four five six")
     asking = await house.mention("run rm -rf build then say it went on")
     card = await house.sees(asking, "May the agent run this?", buttons=True)
     assert await house.up.stop() == 0

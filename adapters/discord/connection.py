@@ -47,6 +47,7 @@ class Connection:
         self._pause = pause
         self._quiet = quiet
         self._client: Client | None = None
+        self._keeper: asyncio.Task[None] | None = None
         self._making = asyncio.Lock()
         self._health = Health("starting", "Not connected to Discord yet.")
         self._was_up = False
@@ -62,13 +63,16 @@ class Connection:
                 made = Client(content=False)
                 await self._log_in(made)
                 self._client = made
+                self._keeper = asyncio.create_task(_keep(made))
             return self._client
 
     async def close(self) -> None:
-        """End the client; calls make another one."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.end()
+        """End the client for calls, if there is one; another call makes another one."""
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            self._client = None
+            keeper.cancel()
+            await asyncio.gather(keeper, return_exceptions=True)
 
     async def serve(self, listen: Callable[[Client], Ear]) -> None:
         """Until cancelled. Raises `SetupInvalid` where Discord refuses the settings before they
@@ -107,9 +111,8 @@ class Connection:
         )
         await self._log_in(client)
         async with self._making:
-            before, self._client = self._client, client
-        if before is not None:
-            await before.end()
+            await self.close()
+            self._client = client
         ear = client.ear = listen(client)
         try:
             await self._prepare(client)
@@ -159,3 +162,12 @@ class Connection:
             self._health = Health("ok", detail, remedy)
         elif self._health.state == "ok":
             self._health = Health("degraded", "The connection to Discord broke; it is made anew.")
+
+
+async def _keep(client: Client) -> None:
+    """A client for calls alone lives as long as this task, which ends with the event loop: nobody
+    tells an adapter that the last post was made."""
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await client.end()

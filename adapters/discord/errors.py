@@ -17,8 +17,8 @@ _GONE = frozenset({UNKNOWN_CHANNEL, 10004, 10008, 10015})
 _NO_DM = 50007
 SILENCE = 5.0
 """Seconds to wait where Discord does not say how long."""
-TROUBLE = (discord.DiscordException, aiohttp.ClientError, OSError, TimeoutError)
-"""What a call of Discord may raise."""
+TROUBLE = (discord.DiscordException, aiohttp.ClientError, OSError, TimeoutError, RuntimeError)
+"""What a call of Discord may raise; aiohttp has a RuntimeError for a session closed meanwhile."""
 
 BLOCKED = "This person takes no direct messages from the bot."
 BLOCKED_REMEDY = (
@@ -38,7 +38,7 @@ def of(error: BaseException, missing: str = "") -> DeliveryError:
             return _http(error, missing)
         case discord.GatewayNotFound() | discord.ConnectionClosed():
             return TryLater("Discord cannot be reached.", after=SILENCE)
-        case aiohttp.ClientError() | OSError() | TimeoutError():
+        case aiohttp.ClientError() | OSError() | TimeoutError() | RuntimeError():
             return TryLater(
                 f"Discord cannot be reached ({type(error).__name__}).",
                 after=SILENCE / 2,
