@@ -18,6 +18,7 @@ from adapters.contract import (
     CommandView,
     ConversationView,
     DecisionView,
+    Field,
     Identity,
     Inbound,
     Lifecycle,
@@ -28,7 +29,7 @@ from adapters.contract import (
     Place,
     Receipt,
 )
-from agent_service.contract import errors
+from agent_service.contract import errors, events
 from bridge.agent_client import AgentClient
 from bridge.budgets.budgets import Budgets, Limits
 from bridge.budgets.commands import used_today
@@ -43,13 +44,15 @@ from bridge.engine.worker import Workers
 from bridge.people import access, admission, rules
 from bridge.people.commands import FOR_ADMINS
 from bridge.people.deciders import Deciders
+from bridge.present.decision import form_of
 from bridge.schedules.running import Schedules
 from bridge.store.database import Database
-from bridge.store.schema import conversation, message, seen
+from bridge.store.schema import conversation, decision, message, seen
 
 log = structlog.get_logger()
 WITH_PEOPLE = frozenset({"share", "unshare", "bind", "unbind", "members", "deciders", "people"})
 """Commands whose words may mention other people."""
+MOST_SUGGESTIONS = 25
 T = TypeVar("T")
 
 
@@ -136,6 +139,28 @@ class BridgeHost:
         return await self._db.tx(
             lambda con: places.written_since(con, platform, since.timestamp()), durable=False
         )
+
+    async def suggest(
+        self, who: Identity, at: Address, name: str, typed: str
+    ) -> Sequence[tuple[str, str]]:
+        """See the port."""
+
+        def fn(con: sa.Connection) -> list[tuple[str, str]]:
+            person = access.find(con, who)
+            if person is None or access.refusal(person):
+                return []
+            return commands.suggest(con, person, at, name, typed)[:MOST_SUGGESTIONS]
+
+        return await self._db.tx(fn, durable=False)
+
+    async def form(self, action: str) -> Sequence[Field]:
+        """See the port. Of all choices only those of decisions have forms."""
+        kind, _, rest = action.partition(":")
+        if kind != "d":
+            return ()
+        asked = sa.select(decision.c.shown).where(decision.c.id == rest.partition(":")[0])
+        shown = await self._db.tx(lambda con: con.scalar(asked), durable=False)
+        return form_of(events.decision_from_json(shown), action) if shown is not None else ()
 
     def command_views(self, admin: bool = False) -> Sequence[CommandView]:
         """See the port."""

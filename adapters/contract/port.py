@@ -14,6 +14,7 @@ from typing import Literal, Protocol, runtime_checkable
 from adapters.contract.messages import (
     Address,
     Attachment,
+    Field,
     Identity,
     Inbound,
     MessageOut,
@@ -136,6 +137,18 @@ class Host(Protocol):
     async def places(self, platform: str, since: datetime) -> Sequence[Place]:
         """Where a message was stored since then: read them back after a gap and hand over what
         was missed. Handing over again what was stored is harmless."""
+        ...
+
+    async def suggest(
+        self, who: Identity, at: Address, name: str, typed: str
+    ) -> Sequence[tuple[str, str]]:
+        """What could follow the command `name` where `typed` was written so far: (rest, label)
+        pairs, the likeliest first, at most 25. Empty for a stranger, and where nothing is known."""
+        ...
+
+    async def form(self, action: str) -> Sequence[Field]:
+        """The form of a choice that was posted with this `action`, for a platform whose buttons
+        cannot hold it; empty where there is none. Answered within a second."""
         ...
 
     def command_views(self, admin: bool = False) -> Sequence[CommandView]:

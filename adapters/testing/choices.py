@@ -47,6 +47,7 @@ async def form_brings_values(harness: Harness) -> None:
         Field("more", "Anything else?", required=False),
     )
     choice = Choice("d:1:answer", "Answer", form=form)
+    host.forms[choice.action] = form
     await adapter.send(harness.place, MessageOut("Fill in", (choice,)), "form-1")
     given = {"reason": ["because <it> *is* ü"], "q0": ["v2"], "q1": ["a", "c"]}
     await harness.press("Fill in", "Answer", given, key="form-2")

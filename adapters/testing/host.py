@@ -12,6 +12,7 @@ from adapters.contract import (
     CommandIn,
     CommandView,
     ConversationView,
+    Field,
     Identity,
     Inbound,
     Lifecycle,
@@ -40,6 +41,9 @@ class RecordingHost:
         self.reply: MessageOut | None = None
         """What commands are answered with."""
         self.people: dict[Identity, PersonView] = {}
+        self.forms: dict[str, Sequence[Field]] = {}
+        """By the action of the choice that has it."""
+        self.suggestions: Sequence[tuple[str, str]] = ()
         self._keys: set[str] = set()
         self._under_way: set[object] = set()
         self._gate = asyncio.Event()
@@ -78,6 +82,16 @@ class RecordingHost:
             if one.address.platform == platform:
                 newest[one.address] = max(one.order, newest.get(one.address, one.order))
         return [Place(at, order) for at, order in newest.items()]
+
+    async def suggest(
+        self, who: Identity, at: Address, name: str, typed: str
+    ) -> Sequence[tuple[str, str]]:
+        """What a test set, as far as it begins with what was typed."""
+        return [one for one in self.suggestions if one[0].startswith(typed)]
+
+    async def form(self, action: str) -> Sequence[Field]:
+        """What a test set."""
+        return self.forms.get(action, ())
 
     def command_views(self, admin: bool = False) -> Sequence[CommandView]:
         """A few of each kind."""

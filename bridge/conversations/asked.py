@@ -107,7 +107,23 @@ class Asked:
         return None if found is None or found.role == "removed" else found
 
 
+@dataclass(frozen=True, slots=True)
+class Typing:
+    """Somebody who is let in is writing a command. `home` is None where nobody has written yet."""
+
+    con: sa.Connection
+    who: Person
+    home: Any | None
+
+
 Command: TypeAlias = Callable[[Asked], Reply]
+Suggestions: TypeAlias = dict[str, Callable[[Typing], list[tuple[str, str]]]]
+"""By name, what may follow: (rest, label) pairs, the likeliest first."""
 Commands: TypeAlias = dict[str, tuple[Command, str]]
 """By name, each with what it does in words that fit on a phone."""
 NOBODY = "There is no such person here. Mention them, or give their id: `whoami` tells it."
+
+
+def first_words(*words: str) -> Callable[[Typing], list[tuple[str, str]]]:
+    """Suggestions that are always the same."""
+    return lambda _: [(word, word) for word in words]

@@ -9,15 +9,24 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from adapters.contract import CommandIn
+from adapters.contract import Address, CommandIn
+from agent_service.contract import MODE_WORDS, MODES
 from bridge.budgets import commands as budgeting
 from bridge.budgets import pace
 from bridge.budgets.budgets import Budgets
 from bridge.conversations import earlier, files, governing, named, places, share, sharing
-from bridge.conversations.asked import Asked, Command, Commands, Reply
+from bridge.conversations.asked import (
+    Asked,
+    Command,
+    Commands,
+    Reply,
+    Suggestions,
+    Typing,
+    first_words,
+)
 from bridge.people import access, admission, deciders
 from bridge.people import commands as people
-from bridge.people.access import shown
+from bridge.people.access import Person, shown
 from bridge.schedules import commands as schedules
 from bridge.schedules.timetable import Timetable
 from bridge.store.database import Database
@@ -233,3 +242,35 @@ COMMANDS: Commands = {
     "whoami": (_whoami, "who Bascule takes you for"),
     **people.COMMANDS,
 }
+
+
+def _modes(_: Typing) -> list[tuple[str, str]]:
+    named = [(name, f"{name}: it {MODE_WORDS[name]}") for name in MODES]
+    return [*named, ("reset", "reset: no mode of its own here")]
+
+
+SUGGESTIONS: Suggestions = {
+    "mode": _modes,
+    "model": first_words("reset"),
+    "rules": first_words("list", "allow", "ask", "deny", "remove", "here allow", "here deny"),
+    "two-people": first_words("list", "add", "remove"),
+    "deciders": first_words("add", "remove"),
+    **files.SUGGESTIONS,
+    **share.SUGGESTIONS,
+    **people.SUGGESTIONS,
+}
+
+
+def suggest(
+    con: sa.Connection, who: Person, at: Address, name: str, typed: str
+) -> list[tuple[str, str]]:
+    """What may follow the command where `typed` was written so far."""
+    found = SUGGESTIONS.get(name)
+    if found is None or (name in people.FOR_ADMINS and not who.is_admin):
+        return []
+    typed = typed.strip().lower()
+    pairs = found(
+        Typing(con, who, con.execute(sa.select(conversation).where(places.at(at))).first())
+    )
+    return [(rest, label) for rest, label in pairs
+            if rest.lower().startswith(typed) or typed in label.lower()]  # fmt: skip

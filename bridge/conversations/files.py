@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from agent_service.contract import errors, size_in_words
-from bridge.conversations.asked import Asked, Commands, Reply
+from bridge.conversations.asked import Asked, Commands, Reply, Suggestions, first_words
 from bridge.conversations.errands import Errand, Files, Told
 from bridge.people import deciders
 from bridge.present.decision import fenced
@@ -150,4 +150,8 @@ def _when(seconds: float) -> str:
 COMMANDS: Commands = {
     "files": (_files, "your files, newest first; `files get PATH`, `files delete PATH`"),
     "instructions": (_instructions, "what your agent is always told: `set`, `append`, `clear`"),
+}
+SUGGESTIONS: Suggestions = {
+    "files": first_words("get", "delete"),
+    "instructions": first_words("set", "append", "clear"),
 }

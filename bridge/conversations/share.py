@@ -3,10 +3,20 @@ a conversation that goes on in another place."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from bridge.conversations import sharing, stopping
-from bridge.conversations.asked import NOBODY, Asked, Commands, Reply
+from bridge.conversations.asked import (
+    NOBODY,
+    Asked,
+    Commands,
+    Reply,
+    Suggestions,
+    Typing,
+    first_words,
+)
 from bridge.conversations.governing import Agent, Call, TellDeciders
 from bridge.people import access
 from bridge.people.access import Person, shown
@@ -176,14 +186,7 @@ def _told(workspace: str, by: Person, told: str) -> Call:
 
 def _continue(asked: Asked) -> Reply:
     """`continue`, `continue 2`."""
-    c = conversation.c
-    here = asked.home.id if asked.home is not None else ""
-    rows = asked.con.execute(
-        sa.select(conversation)
-        .where(c.owner == asked.who.id, c.id != here, c.workspace.is_(None), c.title != "")
-        .order_by(c.last_active.desc())
-        .limit(MOST_LISTED)
-    ).all()
+    rows = _elsewhere(asked.con, asked.who, asked.home)
     if not rows:
         return Reply("You have no other conversation to go on with.")
     if not asked.rest:
@@ -207,7 +210,7 @@ def _continue(asked: Asked) -> Reply:
         )
     asked.con.execute(
         conversation.update()
-        .where(c.id == home.id)
+        .where(conversation.c.id == home.id)
         .values(
             agent_conversation=chosen.agent_conversation, model=chosen.model, title=chosen.title
         )
@@ -217,6 +220,24 @@ def _continue(asked: Asked) -> Reply:
     return Reply(" ".join([told, *others]))
 
 
+def _elsewhere(con: sa.Connection, who: Person, home: Any | None) -> list[Any]:
+    """A person's other conversations, the last active first."""
+    c = conversation.c
+    here = home.id if home is not None else ""
+    query = (
+        sa.select(conversation)
+        .where(c.owner == who.id, c.id != here, c.workspace.is_(None), c.title != "")
+        .order_by(c.last_active.desc())
+        .limit(MOST_LISTED)
+    )
+    return list(con.execute(query).all())
+
+
+def _to_continue(typing: Typing) -> list[tuple[str, str]]:
+    rows = _elsewhere(typing.con, typing.who, typing.home)
+    return [(str(n), f"{shown(row.title)} ({row.platform})") for n, row in enumerate(rows, 1)]
+
+
 COMMANDS: Commands = {
     "share": (_share, "let somebody take part here: `share @ann`"),
     "unshare": (_unshare, "take that back"),
@@ -224,4 +245,8 @@ COMMANDS: Commands = {
     "members": (_members, "who shares this channel's workspace"),
     "bind": (_bind, "give this channel a workspace of its own (admins)"),
     "unbind": (_unbind, "take it away again (admins)"),
+}
+SUGGESTIONS: Suggestions = {
+    "continue": _to_continue,
+    "members": first_words("add", "remove"),
 }

@@ -9,7 +9,14 @@ import structlog
 
 from adapters.contract import CommandIn
 from bridge.conversations import stopping
-from bridge.conversations.asked import NOBODY, Asked, Commands, Reply
+from bridge.conversations.asked import (
+    NOBODY,
+    Asked,
+    Commands,
+    Reply,
+    Suggestions,
+    first_words,
+)
 from bridge.people import access, claim, codes, link, linking, roles, rules, strangers
 from bridge.people.access import Role, shown
 from bridge.people.telling import tell
@@ -165,7 +172,10 @@ def _access(asked: Asked) -> Reply:
         if at.direct:
             return Reply("Write that in the channel itself.")
         value = at.channel
-    here = asked.sender.identity.tenant if kind == "team" else at.tenant
+    # On some platforms an account belongs to no team: then the one it is said in is meant.
+    here = (asked.sender.identity.tenant if kind == "team" else "") or at.tenant
+    if not here:
+        return Reply("Write that in the server it is about, not in a direct message.")
     if kind == "group":
         value = value.strip("`<>@&! ").removeprefix("subteam^").partition("|")[0]
     if not rules.add(asked.con, asked.db, at.platform, here, kind, value, asked.who.id):
@@ -200,4 +210,9 @@ COMMANDS: Commands = {
     **link.COMMANDS,
     "people": (_people, "who is let in, and who asks (admins)"),
     "access": (_access, "let a team, channel or group in (admins)"),
+}
+SUGGESTIONS: Suggestions = {
+    "link": first_words("confirm", "remove"),
+    "people": first_words("let", "role", "block", "remove"),
+    "access": first_words("add team", "add channel", "add group", "remove"),
 }

@@ -30,7 +30,8 @@ class Rule:
     """`value` is the platform's id of the channel or group; empty for a whole team or server.
 
     Only accounts of the very `tenant` are let in: nobody of another organisation who happens to be
-    in the same channel.
+    in the same channel. An account that belongs to none (`Identity.tenant` is empty) is in those
+    that the platform names among its groups.
     """
 
     number: int
@@ -49,14 +50,16 @@ def matching(con: sa.Connection, sender: Sender, at: Address) -> Rule | None:
     """A rule that lets this account in, here and now, which lasts until this transaction is over;
     one for a channel only where there is no other."""
     c, who = access_rule.c, sender.identity
+    tenants = {who.tenant} if who.tenant else set(sender.groups)
     here = [sa.and_(c.kind == "team", c.value == "")]
-    if at.tenant == who.tenant and not at.direct:
-        here.append(sa.and_(c.kind == "channel", c.value == at.channel))
+    if at.tenant in tenants and not at.direct:
+        its = sa.and_(c.kind == "channel", c.value == at.channel, c.tenant == at.tenant)
+        here.append(its)
     if sender.groups:
         here.append(sa.and_(c.kind == "group", c.value.in_(sender.groups)))
     query = (
         sa.select(c.id, c.platform, c.tenant, c.kind, c.value)
-        .where(c.platform == who.platform, c.tenant == who.tenant, sa.or_(*here))
+        .where(c.platform == who.platform, c.tenant.in_(sorted(tenants)), sa.or_(*here))
         .order_by(c.kind == "channel", c.id)
         .limit(1)
         .with_for_update(read=True, key_share=True)

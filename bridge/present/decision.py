@@ -57,6 +57,12 @@ def resolved(asked: MessageOut, event: DecisionResolved) -> MessageOut:
     return replace(asked, markdown=text, choices=(), files=())
 
 
+def form_of(decision: Decision, action: str) -> tuple[Field, ...]:
+    """The form of the card's choice with this action; empty where there is none."""
+    choices = _CHOICES.get(decision.kind, _tool_choices)(decision)
+    return next((c.form for c in choices if c.action == action and c.form), ())
+
+
 def plain(text: str, limit: int = 300) -> str:
     """Somebody's words on one line, without any meaning as Markdown; `…` where they were longer."""
     line = " ".join(text.split())

@@ -103,6 +103,12 @@ class SmallBridge:
     async def places(self, platform, since):
         return ()
 
+    async def suggest(self, who, at, name, typed):
+        return ()
+
+    async def form(self, action):
+        return ()
+
     def command_views(self, admin=False):
         return ()
 

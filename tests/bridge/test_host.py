@@ -71,3 +71,43 @@ async def test_the_commands_that_can_be_given(up):
     assert not mine["help"].people
     assert "people" not in mine
     assert "people" in {one.name for one in up.host.command_views(admin=True)}
+
+
+async def test_what_may_follow_a_command(house):
+    """Modes with what they mean, what begins as typed, conversations of one's own by their titles;
+    nothing for a stranger, and nothing of an admin's commands for a member."""
+    await house.start()
+    me, here = OWNER.identity, house.at("c2")
+    await house.say("say fix the build", "c1")
+    modes = await house.host.suggest(me, here, "mode", "")
+    assert {"plan", "default", "reset"} <= {rest for rest, _ in modes}
+    assert all(label for _, label in modes)
+    assert [rest for rest, _ in await house.host.suggest(me, here, "mode", "pl")][:1] == ["plan"]
+    assert await house.host.suggest(me, here, "continue", "") == [
+        ("1", "say fix the build (memory)")
+    ]
+    assert await house.host.suggest(me, house.at("c1"), "continue", "") == []
+    assert await house.host.suggest(me, here, "help", "") == []
+    assert await house.host.suggest(me, here, "nothing", "") == []
+    assert ("let", "let") in await house.host.suggest(me, here, "people", "")
+    assert await house.host.suggest(STRANGER.identity, here, "mode", "") == []
+    await let_in(house, ADA, "a1")
+    assert await house.host.suggest(ADA.identity, here, "people", "") == []
+    assert await house.host.suggest(ADA.identity, here, "continue", "") == []
+
+
+async def test_the_form_of_a_choice(house):
+    """A platform whose buttons cannot hold a form gets it by the choice's action, and nothing for
+    an action that has none or that nobody knows."""
+    await house.start()
+    await house.say("askmany Which days? | Monday | Tuesday", "q")
+    await house.card("q")
+    (shown,) = [p for p in house.platform.shown(house.at("q")) if p.tone == "decision"]
+    for choice in shown.choices:
+        if choice.form:
+            assert tuple(await house.host.form(choice.action)) == choice.form
+        else:
+            assert tuple(await house.host.form(choice.action)) == ()
+    assert any(choice.form for choice in shown.choices)
+    for unknown in ("", "d", "d:", "d:nope:answer", "stop:1"):
+        assert tuple(await house.host.form(unknown)) == ()

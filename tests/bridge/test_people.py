@@ -261,6 +261,14 @@ async def channel_command(up: House, name: str, rest: str, sender: Sender, chann
     return receipt.reply.markdown
 
 
+async def direct_command(up: House, name: str, rest: str, sender: Sender) -> str:
+    """In direct messages of a platform on which those are of no team."""
+    number = next(up.numbers)
+    at = Address("memory", "", f"dm-{sender.identity.user}", direct=True)
+    receipt = await up.host.submit(CommandIn((f"k{number}",), at, sender, name, rest))
+    return receipt.reply.markdown
+
+
 async def test_without_a_rule_nobody_is_let_in(up):
     """Empty means nobody."""
     assert "No rule lets anybody in" in await up.command("access")
@@ -301,6 +309,24 @@ async def test_a_rule_for_a_channel(up):
     assert "not here" in await up.command("status", "a1", sender=ADA)
     assert "not let in yet" in await channel_command(up, "whoami", "", FAR)
     assert "not let in yet" in await channel_command(up, "whoami", "", BEN, "elsewhere")
+
+
+async def test_rules_for_accounts_without_a_team(up):
+    """Where an account belongs to no team, its groups say which servers it is in: a rule for one
+    lets in who is there now, wherever they write, and nobody by being nowhere."""
+    boss = Sender(Identity("memory", "", "boss"), "Bo", host_owner=True)
+    await channel_command(up, "whoami", "", boss)
+    assert "in the server it is about" in await direct_command(up, "access", "add team", boss)
+    assert "Everybody of this team" in await channel_command(up, "access", "add team", boss)
+    nowhere = Sender(Identity("memory", "", "dan"), "Dan")
+    there = Sender(nowhere.identity, "Dan", groups=("t", "r1"))
+    elsewhere = Sender(nowhere.identity, "Dan", groups=("t9",))
+    for stranger in (nowhere, elsewhere):
+        assert "not let in yet" in await direct_command(up, "status", "", stranger)
+        assert "not let in yet" in await channel_command(up, "status", "", stranger)
+    assert "Dan, member" in await channel_command(up, "whoami", "", there)
+    assert "Dan, member" in await direct_command(up, "whoami", "", there)
+    assert "does not let you in any more" in await direct_command(up, "whoami", "", elsewhere)
 
 
 @pytest.mark.parametrize("rest", ["add", "add everyone", "add group", "add team x", "drop 1"])
