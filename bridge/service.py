@@ -22,6 +22,7 @@ from bridge.engine.leader import Leader
 from bridge.engine.reading import Reading
 from bridge.engine.retention import Retention
 from bridge.engine.statusline import StatusLines
+from bridge.engine.sweep import Sweep
 from bridge.engine.turn import Present
 from bridge.engine.worker import Workers
 from bridge.host import BridgeHost
@@ -93,7 +94,7 @@ class Bridge:
         )
         self._leader = Leader(self.db, node)
         self._claiming = Claiming(self.db, settings.home)
-        self._retention = Retention(self.db, inbox, settings.bridge_keep_days)
+        self._retention = Retention(self.db, settings.bridge_keep_days)
         patience = settings.bridge_agent_patience_seconds
         deciders = Deciders(self.db, self.client)
         files = AgentFiles(self.client)
@@ -125,6 +126,7 @@ class Bridge:
             self.db, self._workers, self.adapters, deciding, node=node, report=self._heard
         )
         self._feed = Feed(self.db, self.client, self._workers, inbox, self._late.settle)
+        self._sweep = Sweep(self.db, self.client, self._workers, inbox, deciders)
         self.host = BridgeHost(self.db, self._workers, self._clicks, self.client, deciders)
         self._tasks: list[asyncio.Task[None]] = []
         self._runner: web.AppRunner | None = None
@@ -147,8 +149,9 @@ class Bridge:
             await self.stop()
             raise
         self._tasks = [
-            asyncio.create_task(self._leader.run("feed", self._feed.run), name="feed"),
-            asyncio.create_task(self._leader.run("retention", self._retention.run), name="forget"),
+            asyncio.create_task(self._leader.keep("feed", self._feed.run), name="feed"),
+            asyncio.create_task(self._leader.keep("retention", self._retention.run), name="forget"),
+            asyncio.create_task(self._leader.keep("waiting", self._sweep.run), name="waiting"),
             asyncio.create_task(self._claiming.run(), name="claim"),
             *(
                 asyncio.create_task(self._serve(adapter), name=f"adapter {adapter.name}")
@@ -264,6 +267,8 @@ class Bridge:
             await self.db.tx(lambda con: con.execute(write).rowcount, durable=False)
         except StoreTrouble as error:
             return Part("failed", str(error), error.remedy)
+        if told := " ".join(filter(None, [self.db.deaf, *self._leader.troubles])):
+            return Part("degraded", told, "The bridge's log says why.")
         return Part("ok")
 
     async def _agent_part(self) -> Part:

@@ -105,7 +105,7 @@ class BridgeSettings(HomeSettings):
         gt=0,
         le=86_400,
         description="Seconds to try again while the agent service is unreachable, before the "
-        "person is offered a Retry.",
+        "person is offered a Retry, or the turn is put off where the service may have it.",
     )
     bridge_file_mib: int = Field(
         default=32, ge=1, le=512, description="The largest file a person can send, in MiB."

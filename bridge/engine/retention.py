@@ -11,7 +11,6 @@ import asyncio
 import sqlalchemy as sa
 import structlog
 
-from bridge.engine.inbox import Inbox
 from bridge.store.database import Database
 from bridge.store.errors import StoreTrouble
 from bridge.store.schema import click, decision, message, post, seen
@@ -27,9 +26,8 @@ PAUSE_SECONDS = 0.05
 class Retention:
     """Run it on one node at a time."""
 
-    def __init__(self, db: Database, inbox: Inbox, days: int) -> None:
+    def __init__(self, db: Database, days: int) -> None:
         self._db = db
-        self._inbox = inbox
         self._days = days
 
     async def run(self) -> None:
@@ -37,8 +35,6 @@ class Retention:
         while True:
             try:
                 await self.forget()
-                # Nobody may be left who would hear that a waiting turn went on.
-                await self._db.tx(self._inbox.look_again, durable=False)
             except StoreTrouble as error:
                 log.error("nothing forgotten", error=str(error), remedy=error.remedy)
             except Exception:

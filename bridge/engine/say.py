@@ -21,12 +21,12 @@ async def say(
     *,
     known: Mapping[str, PostRef] | None = None,
     record: Callable[[str, PostRef], Awaitable[None]] = _nothing,
-) -> None:
-    """Returns once it is on the platform, or was given up. `known` has its ref where it is there
-    already and is to be edited."""
+) -> bool:
+    """Whether it arrived as it should look; returns once that is known. `known` has its ref where
+    it is there already and is to be edited."""
     delivery = Delivery(adapter, at, known=known or {}, record=record, report=report)
     try:
         delivery.show(key, message)
-        await delivery.flush()
+        return await delivery.flush()
     finally:
         await delivery.close()
