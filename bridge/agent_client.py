@@ -45,6 +45,10 @@ class Unreached(errors.Unavailable):
     """No connection: the service cannot have received the call."""
 
 
+class Untold(errors.ServiceError):
+    """The service answers, and does not say how a turn goes on."""
+
+
 class Patience:
     """How long an unreachable service is put up with, and when the person hears of it."""
 
@@ -55,13 +59,16 @@ class Patience:
         tell_after: float = 1.0,
         tell: Callable[[], None] = lambda: None,
         tell_well: Callable[[], None] = lambda: None,
+        told: bool = False,
     ) -> None:
-        """`tell` is called once a trouble lasts longer than `tell_after`, `tell_well` after it."""
+        """`tell` is called once a trouble lasts longer than `tell_after`, `tell_well` after it;
+        `told`: after an earlier one."""
         self._limit = limit
         self._tell_after = tell_after
         self._tell, self._tell_well = tell, tell_well
         self._since: float | None = None
         self._told = False
+        self._owed = told
         self._pause = FIRST_PAUSE
         self.answers = 0
         """How often it answered."""
@@ -69,9 +76,10 @@ class Patience:
     def well(self) -> None:
         """It answers."""
         self.answers += 1
-        if self._told:
+        if self._told or self._owed:
             self._tell_well()
         self._since, self._told, self._pause = None, False, FIRST_PAUSE
+        self._owed = False
 
     async def trouble(self, error: errors.ServiceError) -> None:
         """Wait before the next try; raises `error` when that has gone on for too long."""
@@ -83,6 +91,8 @@ class Patience:
             raise error
         if lasted >= self._tell_after and not self._told:
             self._told = True
+            why = str(error.__cause__ or error)
+            log.warning("agent service not reachable, trying again", error=why)
             self._tell()
         asked = error.fields.get("retry_after", 0)
         pause = max(self._pause, float(asked) if isinstance(asked, int | float) else 0.0)
@@ -253,7 +263,7 @@ class AgentClient:
             # It ended the stream, as it must after a `turn.waiting` that is behind us, or broke it.
             fruitless = fruitless + 1 if after == before else 0
             if fruitless > MOST_FRUITLESS:
-                raise errors.Unavailable("The agent service does not tell how the turn goes on.")
+                raise Untold("The agent service does not tell how the turn goes on.")
             await asyncio.sleep(min(FIRST_PAUSE * 2**fruitless, LONGEST_PAUSE) if fruitless else 0)
 
     async def feed(self, after: int) -> AsyncGenerator[FeedEntry | None, None]:
@@ -361,11 +371,10 @@ class AgentClient:
 
 
 def unavailable(error: Exception) -> errors.Unavailable:
-    """What a connection that failed means to a person."""
+    """What a connection that failed means to a person; raised from it, for the log."""
     kind = Unreached if isinstance(error, aiohttp.ClientConnectorError) else errors.Unavailable
-    why = str(error) or type(error).__name__
     return kind(
-        f"The agent service is not reachable ({why}).",
+        "The agent service is not reachable.",
         remedy="Ask an operator whether the agent service is running: `bascule doctor` says.",
     )
 

@@ -23,7 +23,6 @@ from adapters.contract import (
     Inbound,
     Lifecycle,
     MessageIn,
-    MessageOut,
     NotStored,
     PersonView,
     Place,
@@ -35,10 +34,11 @@ from bridge.budgets.budgets import Budgets, Limits
 from bridge.budgets.commands import used_today
 from bridge.conversations import commands, places, sharing, standing
 from bridge.conversations.asked import Reply
+from bridge.conversations.earlier import edited
 from bridge.engine.clicks import Clicks
 from bridge.engine.inbox import forget, remember
 from bridge.engine.job import MESSAGE
-from bridge.engine.pending import locked, stop_message
+from bridge.engine.pending import newest_queued, stop_message
 from bridge.engine.problem import problem_with, repaired
 from bridge.engine.worker import Workers
 from bridge.people import access, admission, rules
@@ -47,7 +47,7 @@ from bridge.people.deciders import Deciders
 from bridge.present.decision import form_of
 from bridge.schedules.running import Schedules
 from bridge.store.database import Database
-from bridge.store.schema import conversation, decision, message, seen
+from bridge.store.schema import conversation, decision, message
 
 log = structlog.get_logger()
 WITH_PEOPLE = frozenset({"share", "unshare", "bind", "unbind", "members", "deciders", "people"})
@@ -235,11 +235,10 @@ class BridgeHost:
             text = await self._workers.run_errand(command, reply.errand)
         if reply.unfinished:
             await self._db.tx(lambda con: remember(con, self._db, keys), durable=False)
-        only_for = command.sender.identity
-        return Receipt("stored", MessageOut(text, only_for=only_for, tone="notice"))
+        return Receipt("stored", self._workers.fitting(command, text))
 
     async def _tell_deciders(self, workspace: str, by: str) -> None:
-        await self._deciders.tell(workspace, by, again=True)
+        await self._deciders.changed(workspace, by)
 
     async def _lifecycle(self, event: Lifecycle) -> Receipt:
         if event.kind == "opened":
@@ -254,23 +253,18 @@ class BridgeHost:
 
     def _change(self, con: sa.Connection, event: Lifecycle) -> int | None:
         """A message that nobody has taken yet becomes what its sender made of it."""
-        key = f"{event.address.platform}:message:{event.key}"
-        found = con.scalar(
-            sa.select(message.c.id)
-            .join(seen, seen.c.turn_id == message.c.turn_id)
-            .where(seen.c.key == key, message.c.status == "queued")
-        )
-        row, _ = locked(con, found) if found is not None else (None, None)
-        if row is None or row.status != "queued":
+        row = newest_queued(con, event.address, event.key)
+        if row is None:
             return None
         said = MESSAGE.validate_python(row.payload)
-        if said.address != event.address or said.sender.identity != event.sender.identity:
+        if said.sender.identity != event.sender.identity:
             return None
         made: int = row.id
         if event.kind == "deleted":
             stop_message(con, self._db, row)
             return made
-        changed, problem = problem_with(replace(said, text=event.text))
+        said = edited(said, event.text) if said.earlier else replace(said, text=event.text)
+        changed, problem = problem_with(said)
         con.execute(
             message.update()
             .where(message.c.id == row.id)

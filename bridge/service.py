@@ -28,6 +28,7 @@ from bridge.engine.leader import Leader
 from bridge.engine.reading import Reading
 from bridge.engine.retention import Retention
 from bridge.engine.statusline import StatusLines
+from bridge.engine.sweep import Sweep
 from bridge.engine.turn import Present
 from bridge.engine.worker import Workers
 from bridge.host import BridgeHost
@@ -109,7 +110,7 @@ class Bridge:
         )
         self._leader = Leader(self.db, node)
         self._claiming = Claiming(self.db, settings.home)
-        self._retention = Retention(self.db, inbox, self._budgets, settings.bridge_keep_days)
+        self._retention = Retention(self.db, self._budgets, settings.bridge_keep_days)
         patience = settings.bridge_agent_patience_seconds
         deciders = Deciders(self.db, self.client)
         files = AgentFiles(self.client)
@@ -155,6 +156,7 @@ class Bridge:
             report=self._heard,
         )
         self._feed = Feed(self.db, self.client, self._workers, inbox, self._late.settle)
+        self._sweep = Sweep(self.db, self.client, self._workers, inbox, deciders)
         self.host = BridgeHost(
             self.db,
             self._workers,
@@ -185,8 +187,9 @@ class Bridge:
             await self.stop()
             raise
         self._tasks = [
-            asyncio.create_task(self._leader.run("feed", self._feed.run), name="feed"),
-            asyncio.create_task(self._leader.run("retention", self._retention.run), name="forget"),
+            asyncio.create_task(self._leader.keep("feed", self._feed.run), name="feed"),
+            asyncio.create_task(self._leader.keep("retention", self._retention.run), name="forget"),
+            asyncio.create_task(self._leader.keep("waiting", self._sweep.run), name="waiting"),
             asyncio.create_task(self._claiming.run(), name="claim"),
             asyncio.create_task(self.schedules.run(), name="schedules"),
             *(
@@ -311,6 +314,8 @@ class Bridge:
             await self.db.tx(lambda con: con.execute(write).rowcount, durable=False)
         except StoreTrouble as error:
             return Part("failed", str(error), error.remedy)
+        if told := " ".join(filter(None, [self.db.deaf, *self._leader.troubles])):
+            return Part("degraded", told, "The bridge's log says why.")
         return Part("ok")
 
     async def _agent_part(self) -> Part:

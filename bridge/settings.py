@@ -113,7 +113,7 @@ class BridgeSettings(HomeSettings):
         gt=0,
         le=86_400,
         description="Seconds to try again while the agent service is unreachable, before the "
-        "person is offered a Retry.",
+        "person is offered a Retry, or the turn is put off where the service may have it.",
     )
     bridge_person_usd_a_day: float | None = Field(
         default=None,

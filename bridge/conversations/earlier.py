@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
@@ -14,6 +16,7 @@ from bridge.engine.problem import problem_with
 from bridge.engine.reading import MOST
 from bridge.store.schema import message
 
+_READ = re.compile(r"\s*[!/]\s*(?:bascule\s+)?read\s+([0-9]{1,9})\s+(\S.*)", re.I | re.S)
 USAGE = (
     f"Write `read N` and what to do with them: the last N messages here, at most {MOST}, are "
     "given to the agent as other people's words. `read 20 what did we decide?`"
@@ -48,6 +51,14 @@ def _read(asked: Asked) -> Reply:
         return Reply(problem)
     queue(asked.con, asked.db, home, order, MESSAGE.dump_python(said, mode="json"))
     return Reply("It is asked, with what was written here before.", queued=True)
+
+
+def edited(said: MessageIn, text: str) -> MessageIn:
+    """The message that `read` asked, once the one that holds the command has this text."""
+    found = _READ.match(text)
+    if found is None:
+        return replace(said, text=text)
+    return replace(said, text=found[2].strip(), earlier=min(max(int(found[1]), 1), MOST))
 
 
 COMMANDS: Commands = {

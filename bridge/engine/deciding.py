@@ -15,6 +15,7 @@ from agent_service.contract import errors
 from bridge.agent_client import TRANSIENT, AgentClient, Patience
 from bridge.conversations import places, sharing
 from bridge.engine.answers import answer_of
+from bridge.engine.inbox import remember
 from bridge.engine.job import MESSAGE
 from bridge.engine.late import LateCards
 from bridge.engine.pending import home_of, locked, queue, stop_message
@@ -23,7 +24,7 @@ from bridge.engine.worker import Workers
 from bridge.people import access, admission, deciders
 from bridge.people.deciders import Deciders
 from bridge.store.database import Database
-from bridge.store.schema import decision, message
+from bridge.store.schema import decision, message, seen
 
 log = structlog.get_logger()
 
@@ -171,6 +172,11 @@ class Deciding:
             log.warning("click on no decision not noted", who=who, error=str(error))
 
     async def _do_instead(self, action: ActionIn, asked: Asked, person: str) -> str:
+        if await self._db.tx(_was_queued, action, durable=False):
+            # Before a crash, or by another node: what is left is to end the turn.
+            self._workers.stop_turn(asked.message)
+            self._workers.wake_ready()
+            return ""
         try:
             turn = await self._client.turn(asked.turn_id)
         except errors.ServiceError as error:
@@ -198,7 +204,11 @@ class Deciding:
         )
         if problem:
             return problem
-        stop_message(con, self._db, row)
+        if _was_queued(con, action):
+            return ""
+        if row.stop_asked or not stop_message(con, self._db, row):
+            return NOT_WAITING
+        remember(con, self._db, [_key(action)])
         queue(con, self._db, home, row.order, MESSAGE.dump_python(said, mode="json"))
         return ""
 
@@ -212,6 +222,15 @@ class Deciding:
             return f"You have {state} this already."
         name = await self._db.tx(access.name_of, by, durable=False)
         return f"This was {state} already by {name}."
+
+
+def _key(action: ActionIn) -> str:
+    """Of what a click had done instead, whoever acts on it how often."""
+    return f"{action.address.platform}:instead:{action.keys[0]}"
+
+
+def _was_queued(con: sa.Connection, action: ActionIn) -> bool:
+    return con.scalar(sa.select(seen.c.key).where(seen.c.key == _key(action))) is not None
 
 
 def _account(action: ActionIn) -> str:

@@ -65,7 +65,8 @@ class Feed:
 
     async def _follow(self) -> None:
         self._seq = self._saved = await self._db.tx(_load, durable=False)
-        self._waiting = set(await self._db.tx(self._inbox.waiting, durable=False))
+        waiting = await self._db.tx(self._inbox.waiting, durable=False)
+        self._waiting = {turn_id for turn_id, _ in waiting}
         clock = asyncio.get_running_loop().time
         save_at = clock() + SAVE_SECONDS
         async with aclosing(self._client.feed(self._seq)) as entries:

@@ -251,10 +251,14 @@ class Inbox:
             .values(waiting_turn=None)
         )
 
-    def waiting(self, con: sa.Connection) -> list[str]:
-        """The turns that wait, on any node."""
-        waits = conversation.c.waiting_turn
-        return list(con.scalars(sa.select(waits).where(waits.is_not(None))).all())
+    def waiting(self, con: sa.Connection) -> list[tuple[str, int]]:
+        """The turns that wait, on any node, each with the event it waits since."""
+        rows = con.execute(
+            sa.select(message.c.turn_id, message.c.after_seq)
+            .join(conversation, conversation.c.id == message.c.conversation)
+            .where(is_open, conversation.c.waiting_turn == message.c.turn_id)
+        )
+        return [(row.turn_id, row.after_seq) for row in rows]
 
     def hand_over(self, con: sa.Connection) -> None:
         """At a stop: all that this process holds is free for others at once."""
@@ -374,10 +378,18 @@ class Inbox:
         """A message that fails for good is dealt with. The lease is kept."""
         self._finished(con, self._held(con, lease), message_id, "failed")
 
-    def wait(self, con: sa.Connection, job: Job, seq: int) -> None:
+    def put_off(self, con: sa.Connection, job: Job, status: str, pause: float) -> None:
+        """Nothing can be done about the message for so many seconds; whoever takes it then goes
+        on with it. Meanwhile it is `running` or `waiting`, and nobody holds it."""
+        self._held(con, job.lease)
+        con.execute(message.update().where(message.c.id == job.message).values(status=status))
+        self._let_go(con, job.lease, pause=pause)
+
+    def wait(self, con: sa.Connection, job: Job, seq: int, stop: bool = False) -> None:
         """The turn waits for a decision since event `seq`: nobody needs to hold it.
 
-        One that was to be stopped meanwhile is ready at once, so that somebody stops it.
+        One that is to `stop`, or was to be stopped meanwhile, is ready at once, so that somebody
+        stops it.
         """
         home = self._home(con, job.lease)
         if home.fence == job.lease.fence and home.waiting_turn == job.turn_id:
@@ -386,7 +398,11 @@ class Inbox:
         stop_asked = con.execute(
             message.update()
             .where(message.c.id == job.message)
-            .values(status="waiting", after_seq=seq)
+            .values(
+                status="waiting",
+                after_seq=seq,
+                stop_asked=sa.true() if stop else message.c.stop_asked,
+            )
             .returning(message.c.stop_asked)
         ).scalar_one()
         self._let_go(con, job.lease, waiting_turn=None if stop_asked else job.turn_id)

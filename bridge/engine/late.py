@@ -83,7 +83,7 @@ class LateCards:
         before = card(events.decision_from_json(asked), caps.text_limit, caps.file_limit)
         delivery = Delivery(adapter, at, known={key: ref}, record=_kept, report=self._report)
         try:
-            delivery.show(key, resolved(before, said))
+            delivery.show(key, resolved(before, said, caps.text_limit))
             await delivery.flush()
         finally:
             await delivery.close()

@@ -16,6 +16,8 @@ from bridge.store.schema import lease
 
 log = structlog.get_logger()
 MARGIN_SECONDS = 1.0
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+"""Between two beginnings of work that failed, in seconds."""
 
 
 class Leader:
@@ -24,11 +26,40 @@ class Leader:
     def __init__(self, db: Database, node: str) -> None:
         self._db = db
         self._node = node
+        self._unasked: dict[str, str] = {}
+        self._failed: dict[str, tuple[float, str]] = {}
+
+    @property
+    def troubles(self) -> list[str]:
+        """What is not done now though it should be, or failed a short while ago, and why."""
+        now = time.monotonic()
+        failed = [why for until, why in self._failed.values() if now < until]
+        return [*self._unasked.values(), *failed]
 
     async def take_back(self) -> None:
         """At start: where nobody else can have the database, nobody holds anything."""
         if not self._db.shared:
             await self._db.tx(lambda con: con.execute(lease.delete()).rowcount, durable=False)
+
+    async def keep(
+        self, name: str, work: Callable[[], Awaitable[None]], first_pause: float = FIRST_PAUSE
+    ) -> None:
+        """As `run`, for ever: work that ended, however it did, begins anew after a pause."""
+        pause = first_pause
+        while True:
+            began = time.monotonic()
+            try:
+                await self.run(name, work)
+                why = "ended by itself"
+            except Exception as error:
+                why = f"failed ({type(error).__name__})"
+                log.exception("shared work failed, beginning it again", name=name)
+            if time.monotonic() - began > LONGEST_PAUSE:
+                pause = first_pause
+            told = f"The work `{name}` {why} and is begun again."
+            self._failed[name] = (time.monotonic() + 2 * LONGEST_PAUSE, told)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
 
     async def run(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         """Wait for the lease `name`, then do `work` for as long as it is held; returns, or
@@ -73,12 +104,18 @@ class Leader:
             where=sa.or_(lease.c.owner == self._node, lease.c.until < self._db.now),
         ).returning(lease.c.name)
         try:
-            return await self._db.tx(
+            held = await self._db.tx(
                 lambda con: con.execute(mine).first() is not None, durable=False
             )
         except StoreTrouble as error:
             log.error("lease not asked for", name=name, error=str(error), remedy=error.remedy)
-            return None
+        except Exception:
+            log.exception("lease not asked for", name=name)
+        else:
+            self._unasked.pop(name, None)
+            return held
+        self._unasked[name] = f"Whether the work `{name}` is done here cannot be told."
+        return None
 
     async def _given_back(self, name: str) -> None:
         mine = lease.delete().where(lease.c.name == name, lease.c.owner == self._node)

@@ -6,6 +6,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from adapters.contract import Address
+from bridge.conversations import places
 from bridge.people import access
 from bridge.store.database import Database
 from bridge.store.schema import conversation, is_open, message
@@ -106,6 +108,22 @@ def home_of(con: sa.Connection, conversation_id: str) -> Any:
     over."""
     its = sa.select(conversation).where(conversation.c.id == conversation_id)
     return con.execute(its.with_for_update()).one()
+
+
+def newest_queued(con: sa.Connection, at: Address, key: str) -> Any | None:
+    """The message that came from the platform's message `key` and still waits; of several, as
+    where one was asked again by Retry, the newest. Its conversation is locked."""
+    home = places.find(con, at)
+    if home is None:
+        return None
+    query = sa.select(message).where(
+        message.c.conversation == home.id, is_open, message.c.status == "queued"
+    )
+    for row in con.execute(query.order_by(message.c.id.desc())):
+        keys = row.payload.get("keys") if isinstance(row.payload, dict) else None
+        if isinstance(keys, list) and key in keys:
+            return row
+    return None
 
 
 def locked(con: sa.Connection, message_id: int) -> tuple[Any | None, Any | None]:

@@ -20,6 +20,7 @@ MOST = 100
 """Messages that can be asked for at once."""
 TRIES = 4
 PAUSE, LONGEST_PAUSE = 0.5, 30.0
+CALL_SECONDS = 40.0
 CANNOT = "This chat cannot be read back. Copy what matters into your message."
 
 
@@ -59,7 +60,9 @@ class Reading:
         tries = 0
         while not stopped():
             try:
-                return tuple(await adapter.earlier(job.at, before, min(job.said.earlier, MOST)))
+                async with asyncio.timeout(CALL_SECONDS):
+                    found = await adapter.earlier(job.at, before, min(job.said.earlier, MOST))
+                return tuple(found)
             except Exception as error:
                 tries += 1
                 passing = isinstance(error, TryLater) or not isinstance(error, DeliveryError)

@@ -79,6 +79,19 @@ class Record:
         """Their name for people to read."""
         return await self._db.tx(access.name_of, person, durable=False)
 
+    async def behind(self, job: Job) -> bool:
+        """Whether what the agent knows as the same conversation waits for a decision elsewhere:
+        its turns come one after another."""
+        c = schema.message.c
+        query = sa.select(c.id).where(
+            schema.is_open,
+            c.status == "waiting",
+            c.agent_conversation == job.request["conversation"],
+            c.conversation != job.lease.conversation,
+        )
+        found = await self.stored(lambda con: con.execute(query.limit(1)).first())
+        return found is not None
+
     async def decision(self, job: Job, asked: Decision) -> None:
         """What was asked, so that a button finds it."""
 

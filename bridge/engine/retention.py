@@ -13,7 +13,6 @@ import structlog
 
 from bridge.budgets import pace
 from bridge.budgets.budgets import Budgets
-from bridge.engine.inbox import Inbox
 from bridge.store.database import Database
 from bridge.store.errors import StoreTrouble
 from bridge.store.schema import attachment, click, conversation, decision, message, post, seen
@@ -29,10 +28,9 @@ PAUSE_SECONDS = 0.05
 class Retention:
     """Run it on one node at a time."""
 
-    def __init__(self, db: Database, inbox: Inbox, budgets: Budgets, days: int) -> None:
+    def __init__(self, db: Database, budgets: Budgets, days: int) -> None:
         self._db = db
         self._budgets = budgets
-        self._inbox = inbox
         self._days = days
 
     async def run(self) -> None:
@@ -40,8 +38,6 @@ class Retention:
         while True:
             try:
                 await self.forget()
-                # Nobody may be left who would hear that a waiting turn went on.
-                await self._db.tx(self._inbox.look_again, durable=False)
             except StoreTrouble as error:
                 log.error("nothing forgotten", error=str(error), remedy=error.remedy)
             except Exception:

@@ -22,12 +22,12 @@ async def say(
     known: Mapping[str, PostRef] | None = None,
     again: bool = False,
     record: Callable[[str, PostRef], Awaitable[None]] = _nothing,
-) -> None:
-    """Returns once it is on the platform, or was given up. `known` has its ref where it is there
-    already and is to be edited; `again` where it may be there, as something else."""
+) -> bool:
+    """Whether it arrived as it should look; returns once that is known. `known` has its ref where
+    it is there already and is to be edited; `again` where it may be there, as something else."""
     delivery = Delivery(adapter, at, known=known or {}, record=record, report=report, again=again)
     try:
         delivery.show(key, message)
-        await delivery.flush()
+        return await delivery.flush()
     finally:
         await delivery.close()

@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, replace
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import structlog
 
@@ -22,9 +22,10 @@ from agent_service.contract.events import (
     Text,
     TextDelta,
     TurnFinished,
+    TurnStarted,
     TurnWaiting,
 )
-from bridge.agent_client import TRANSIENT, AgentClient, Patience, Unreached
+from bridge.agent_client import TRANSIENT, AgentClient, Patience, Unreached, Untold
 from bridge.agent_files import AgentFiles
 from bridge.budgets.warning import Warnings
 from bridge.engine.attaching import Attaching, Brought
@@ -41,6 +42,10 @@ log = structlog.get_logger()
 THINKING = "Thinking…"
 TICK_SECONDS = 10.0
 """Between two looks at a turn in which nothing happens."""
+BEHIND_AFTER = 2.0
+"""Seconds after which a turn that has not begun is looked at, whether it can."""
+PUT_OFF_SECONDS = 5.0
+"""Between two tries at what can only be waited for."""
 FETCHING = "Fetching your files…"
 READING = "Reading what was written before…"
 NOTHING_LEFT = "None of the files could be had, and there was no text: nothing was asked."
@@ -71,6 +76,8 @@ bytes."""
 RememberDecision = Callable[[Job, Decision], Awaitable[None]]
 NameOf = Callable[[str], Awaitable[str]]
 """A person's name for their id."""
+Behind = Callable[[Job], Awaitable[bool]]
+"""Whether its turn cannot begin before somebody answers a question elsewhere."""
 TellDeciders = Callable[[str, str], Awaitable[None]]
 """Has the agent service know who may decide in a workspace; by whose message that came up."""
 
@@ -88,9 +95,19 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """The turn waits for a decision since event `seq`."""
+    """The turn waits for a decision since event `seq`; `card` is the key of the post that asks."""
 
     seq: int
+    card: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """Nothing can be done about it now. It is tried again after a pause, and is open, as
+    `status`, until then: the agent service may have its turn."""
+
+    status: Literal["running", "waiting"]
+    pause: float = PUT_OFF_SECONDS
 
 
 class TurnRun:
@@ -108,6 +125,7 @@ class TurnRun:
         lines: StatusLines,
         remember: RememberDecision,
         name_of: NameOf,
+        behind: Behind,
         tell_deciders: TellDeciders,
         attaching: Attaching,
         reading: Reading,
@@ -132,6 +150,7 @@ class TurnRun:
         self._lines = lines
         self._remember = remember
         self._name_of = name_of
+        self._behind = behind
         self._tell_deciders = tell_deciders
         self._attaching = attaching
         self._reading = reading
@@ -140,13 +159,19 @@ class TurnRun:
         self._sent: set[str] = set()
         """Suffixes of posts with files that are on the platform already, for good."""
         self._given = 0
-        self._patience_limit = patience
+        self._was_away = self._key("unreachable") in job.posts
+        # Who waited for long already need not hold a place for as long again.
+        self._patience_limit = min(patience, PUT_OFF_SECONDS) if self._was_away else patience
+        self._touched = False
+        """The agent service has the turn, or may have it."""
+        self._began = False
+        self._card = ""
         self._stop_asked = job.stop_asked
         self._accepted = False
         self._interrupting: asyncio.Task[None] | None = None
         self._end_mark: Mark | None = None
 
-    async def agent(self) -> Ended | Waits:
+    async def agent(self) -> Ended | Waits | Later:
         """The part that needs the agent. Returns as soon as the agent is through; what is still
         to be shown is in the delivery."""
         try:
@@ -157,8 +182,15 @@ class TurnRun:
                 "Retry asks it again from the start.",
             )
         except errors.ServiceError as error:
+            if self._touched and isinstance(error, TRANSIENT):
+                # To give it up would be to let it run unseen, and to ask for it a second time.
+                log.warning("turn put off, the agent service is away", error=str(error))
+                self._say("unreachable", UNREACHABLE, "notice")
+                return Later("running")
             log.warning("turn failed", code=error.code, error=str(error))
             self._say_failed(error.message, error.remedy)
+            if self._touched:
+                await self._end_unseen()
         finally:
             # From here on the row alone tells whoever takes the message next of a stop.
             self._accepted = False
@@ -179,7 +211,14 @@ class TurnRun:
         if self._end_mark is not None:
             self._mark(self._end_mark)
 
-    async def _agent(self) -> Ended | Waits:
+    def not_shown(self, end: Ended) -> Ended:
+        """How it ended, where not all that was to be said is on the platform."""
+        if end.status != "done":
+            return end
+        self._end_mark = "failed"
+        return Ended("failed")
+
+    async def _agent(self) -> Ended | Waits | Later:
         job = self.job
         if job.problem:
             return self._refuse()
@@ -205,22 +244,35 @@ class TurnRun:
             return Waits(job.after_seq)
         if self._stop_asked:
             self.stop()
-        stream = self._client.events(job.turn_id, through=job.after_seq, patience=self._patience())
-        ticking = asyncio.create_task(self._tick())
+        elif job.resumed and view.state == "queued" and await self._behind(job):
+            return Later("waiting")
+        until_behind = asyncio.timeout(None)
         try:
-            async with aclosing(stream) as numbered_events:
-                async for numbered in numbered_events:
-                    event = numbered.event
-                    await self._show(event)
-                    if isinstance(event, TurnFinished):
-                        ended = self._finished(event)
-                        await self._warn(event)
-                        return ended
-                    if isinstance(event, TurnWaiting) and numbered.seq > job.after_seq:
-                        return Waits(numbered.seq)
-        finally:
-            ticking.cancel()
-        raise errors.Unavailable("The agent service ended the turn without saying how.")
+            async with until_behind:
+                ticking = asyncio.create_task(self._tick(until_behind))
+                try:
+                    return await self._follow()
+                finally:
+                    ticking.cancel()
+        except TimeoutError:
+            if not until_behind.expired():
+                raise
+        return Later("waiting")
+
+    async def _follow(self) -> Ended | Waits:
+        job = self.job
+        stream = self._client.events(job.turn_id, through=job.after_seq, patience=self._patience())
+        async with aclosing(stream) as numbered_events:
+            async for numbered in numbered_events:
+                event = numbered.event
+                await self._show(event)
+                if isinstance(event, TurnFinished):
+                    ended = self._finished(event)
+                    await self._warn(event)
+                    return ended
+                if isinstance(event, TurnWaiting) and numbered.seq > job.after_seq:
+                    return Waits(numbered.seq, self._card)
+        raise Untold("The agent service ended the turn without saying how.")
 
     async def _bring(self) -> bool:
         """The message's files are in the workspace, or named to the sender, and what it asked to
@@ -250,7 +302,7 @@ class TurnRun:
     def _refuse(self) -> Ended:
         said = self.job.said
         self._delivery.show(
-            f"{self.job.turn_id}.refused",
+            self._key("refused"),
             MessageOut(
                 self.job.problem,
                 tone="notice" if self.job.private else "error",
@@ -264,22 +316,32 @@ class TurnRun:
     async def _put(self) -> TurnView | None:
         """The turn's view, or None when it was stopped while nothing had been sent."""
         patience = self._patience()
-        untouched = not self.job.resumed
+        self._touched = self.job.resumed
         while True:
-            if self._stop_asked and untouched:
+            if self._stop_asked and not self._touched:
                 return None
             try:
                 request = self.job.request
                 await self._tell_deciders(request["workspace"], request["asker"]["person"])
-                view = await self._client.put_turn(self.job.turn_id, request)
+                view = await self._put_once(request)
             except TRANSIENT as error:
-                untouched = untouched and isinstance(error, Unreached)
                 await patience.trouble(error)
             else:
                 patience.well()
                 return view
 
+    async def _put_once(self, request: dict[str, Any]) -> TurnView:
+        try:
+            view = await self._client.put_turn(self.job.turn_id, request)
+        except TRANSIENT as error:
+            self._touched = self._touched or not isinstance(error, Unreached)
+            raise
+        self._touched = True
+        return view
+
     async def _show(self, event: events.Event) -> None:
+        if isinstance(event, TurnStarted):
+            self._began = True
         if isinstance(event, (Text, TextDelta)) and not self._said_something:
             self._said_something = True
             self._metrics.first_text(time.monotonic() - self._taken_at)
@@ -289,6 +351,8 @@ class TurnRun:
         if isinstance(event, TurnFinished):
             event = self._warnings.ended(event, self._asker)
         if isinstance(event, DecisionRequested):
+            if event.decision.kind != "network":
+                self._card = self._key(f"d-{event.decision.id}")
             # Before its buttons are there: a click must find it.
             await self._remember(self.job, event.decision)
         elif isinstance(event, DecisionApproved):
@@ -304,7 +368,7 @@ class TurnRun:
 
     async def _give(self, event: FileReady) -> None:
         """Show a file that the agent sent; one that is on the platform already stays as it is."""
-        key = f"{self.job.turn_id}.f-{self._given + 1}"
+        key = self._key(f"f-{self._given + 1}")
         self._given += 1
         if key in self.job.posts:
             self._sent.add(self._presentation.file(MessageOut("")))
@@ -332,9 +396,14 @@ class TurnRun:
                 break
         self._presentation.file(post)
 
-    async def _tick(self) -> None:
-        """While nothing happens it is still shown that something goes on, and for how long."""
+    async def _tick(self, until_behind: asyncio.Timeout) -> None:
+        """While nothing happens it is still shown that something goes on, and for how long; what
+        cannot begin before a question is answered elsewhere holds no place for it."""
+        await asyncio.sleep(BEHIND_AFTER)
         while True:
+            if not self._began and not self._stop_asked and await self._behind(self.job):
+                until_behind.reschedule(asyncio.get_running_loop().time())
+                return
             await asyncio.sleep(TICK_SECONDS)
             self._show_now()
 
@@ -350,7 +419,7 @@ class TurnRun:
                 continue
             if place == len(posts) and choices_at_end:
                 post = replace(post, choices=(*post.choices, *choices_at_end))
-            self._delivery.show(f"{self.job.turn_id}.{suffix}", post)
+            self._delivery.show(self._key(suffix), post)
 
     @property
     def _asker(self) -> str:
@@ -384,16 +453,22 @@ class TurnRun:
         self._end_mark = "failed"
 
     async def broken(self) -> Ended:
-        """Tell the person that the bridge itself failed at this message, and have the agent not
-        go on where nobody sees it."""
+        """Tell the person that the bridge itself failed at this message."""
         self._delivery.finish()
         self._say("broken", BROKEN, "error", (self._retry(),))
         self._end_mark = "failed"
+        await self._end_unseen()
+        return Ended("failed")
+
+    async def _end_unseen(self) -> None:
+        """Have the agent not go on where nobody sees it."""
         try:
             await self._client.interrupt(self.job.turn_id)
         except errors.ServiceError as error:
             log.info("not interrupted", error=str(error))
-        return Ended("failed")
+
+    def _key(self, suffix: str) -> str:
+        return f"{self.job.turn_id}.{suffix}"
 
     def _say(
         self,
@@ -402,9 +477,7 @@ class TurnRun:
         tone: Literal["notice", "error"],
         choices: tuple[Choice, ...] = (),
     ) -> None:
-        self._delivery.show(
-            f"{self.job.turn_id}.{suffix}", MessageOut(text, tone=tone, choices=choices)
-        )
+        self._delivery.show(self._key(suffix), MessageOut(text, tone=tone, choices=choices))
 
     def _retry(self) -> Choice:
         return Choice(f"retry:{self.job.message}", "Retry", "primary")
@@ -414,6 +487,7 @@ class TurnRun:
             self._patience_limit,
             tell=lambda: self._say("unreachable", UNREACHABLE, "notice"),
             tell_well=lambda: self._say("unreachable", REACHABLE, "notice"),
+            told=self._was_away,
         )
 
     def _mark(self, mark: Mark) -> None:

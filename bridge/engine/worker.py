@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
 
 import sqlalchemy as sa
 import structlog
@@ -26,9 +28,10 @@ from bridge.engine.reading import Reading
 from bridge.engine.record import Record
 from bridge.engine.say import say
 from bridge.engine.statusline import StatusLines
-from bridge.engine.turn import Ended, Present, TurnRun, Waits
+from bridge.engine.turn import Ended, Later, Present, TurnRun, Waits
 from bridge.metrics import Metrics
 from bridge.people.deciders import Deciders
+from bridge.present.fit import fit
 from bridge.store.database import Database
 from bridge.store.errors import StoreTrouble
 from bridge.store.schema import conversation, message
@@ -36,6 +39,7 @@ from bridge.store.schema import conversation, message
 log = structlog.get_logger()
 
 QUEUED = "Waiting for its turn…"
+LONG_ANSWER = "The answer is long: it follows as a file."
 SPOILED = (
     "The bridge failed at this message several times, and its log says why. What you write next "
     "is taken as usual."
@@ -93,6 +97,8 @@ class Workers:
         self._held: dict[Lease, asyncio.Task[None]] = {}
         self._runs: dict[int, TurnRun] = {}
         self._looks: set[asyncio.Task[None]] = set()
+        self._posts: set[asyncio.Task[bool]] = set()
+        """Files that go with the answers to commands."""
         self._stops: set[int] = set()
         self._starved = False
         """Something may be ready that had no slot."""
@@ -120,9 +126,9 @@ class Workers:
         await _cancelled([*self._looks, *loops[:1]])
         await self.notices.close()
         self._free = -1_000_000
-        if self._held:
-            await asyncio.wait(self._held.values(), timeout=patience)
-        await _cancelled([*self._held.values(), *loops[1:]])
+        if busy := [*self._held.values(), *self._posts]:
+            await asyncio.wait(busy, timeout=patience)
+        await _cancelled([*self._held.values(), *self._posts, *loops[1:]])
         if loops:
             try:
                 await self._db.tx(self._inbox.hand_over, durable=False)
@@ -251,10 +257,29 @@ class Workers:
             post = MessageOut(
                 told.text, files=(told.file,), only_for=command.sender.identity, tone="notice"
             )
-            key = f"command.{command.keys[0]}"
-            await say(adapter, command.address, key, post, self._report)
+            self._post(command, post)
             return "Here it is."
         return told.text
+
+    def fitting(self, command: CommandIn, text: str) -> MessageOut:
+        """What the sender of a command is told: all of it, or where that is too long for a post
+        its beginning, with a file that is posted."""
+        post = MessageOut(text, only_for=command.sender.identity, tone="notice")
+        adapter = self._adapters.get(command.address.platform)
+        if adapter is None:
+            return post
+        fitted = fit(post, adapter.caps.text_limit, adapter.caps.file_limit)
+        if fitted.files:
+            self._post(command, fitted)
+            return replace(post, markdown=LONG_ANSWER)
+        return fitted
+
+    def _post(self, command: CommandIn, post: MessageOut) -> None:
+        """Beside the command's receipt, which does not wait for it."""
+        adapter, key = self._adapters[command.address.platform], f"command.{command.keys[0]}"
+        task = asyncio.create_task(say(adapter, command.address, key, post, self._report))
+        self._posts.add(task)
+        task.add_done_callback(self._posts.discard)
 
     def _begin(self, lease: Lease, job: Job | None) -> None:
         """A slot was taken for it already."""
@@ -407,6 +432,7 @@ class Workers:
             lines=self._lines,
             remember=self._record.decision,
             name_of=self._record.name_of,
+            behind=self._record.behind,
             tell_deciders=self._deciders.tell,
             attaching=self._attaching,
             reading=self._reading,
@@ -430,16 +456,24 @@ class Workers:
                 end = await run.broken()
             slot.give_back()
             await asyncio.sleep(0)  # whoever has waited longer for a slot comes first
-            await delivery.flush()
-            run.show_end()
-            status = "waiting" if isinstance(end, Waits) else end.status
-            log.info("message handled", message=job.message, status=status)
+            arrived = await delivery.flush()
             if isinstance(end, Waits):
-                await self._wait(job, end.seq)
+                log.info("message waits", message=job.message)
+                # A question that nobody can see is none that anybody can answer.
+                unseen = bool(end.card) and not delivery.answerable(end.card)
+                await self._wait(job, end.seq, unseen)
+                return None
+            if isinstance(end, Later):
+                log.info("message put off", message=job.message)
+                await self._record.stored(self._inbox.put_off, job, end.status, end.pause)
+                self._lines.show(adapter, job.at, "")
                 return None
             self._metrics.ended(run.outcome)
-            more = slot.take()
-            left, following = await self._record.stored(self._inbox.finish, job, end.status, more)
+            if not arrived and not displaced:
+                end = run.not_shown(end)
+            run.show_end()
+            log.info("message handled", message=job.message, status=end.status)
+            left, following = await self._finish(job, end.status, slot.take())
             if following is None:
                 self._lines.show(adapter, job.at, QUEUED if left else "")
             if left and following is None:
@@ -465,8 +499,20 @@ class Workers:
         await self._record.stored(self._displaced, job.message, why)
         return True
 
-    async def _wait(self, job: Job, seq: int) -> None:
-        await self._record.stored(self._inbox.wait, job, seq)
+    async def _finish(self, job: Job, status: str, more: bool) -> tuple[bool, Job | None]:
+        try:
+            return await self._record.stored(self._inbox.finish, job, status, more)
+        except LeaseLost:
+            raise
+        except Exception:
+            if not more:
+                raise
+            # The next one may be what failed: it must not take this one with it.
+            log.exception("next message not taken", conversation=job.lease.conversation)
+            return await self._record.stored(self._inbox.finish, job, status, False)
+
+    async def _wait(self, job: Job, seq: int, stop: bool) -> None:
+        await self._record.stored(self._inbox.wait, job, seq, stop)
         self._lines.show(self._adapters[job.at.platform], job.at, "")
         self.wake_ready()  # it may be ready again at once, to be stopped
         look = asyncio.create_task(self._look(job, seq))
@@ -494,7 +540,7 @@ async def _unrecorded(_key: str, _ref: PostRef) -> None:
     """Nobody edits it: the adapter finds it by its key."""
 
 
-async def _cancelled(tasks: Iterable[asyncio.Task[None]]) -> None:
+async def _cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:
     tasks = list(tasks)
     for task in tasks:
         task.cancel()

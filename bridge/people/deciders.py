@@ -7,13 +7,23 @@ is answered at once.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from typing import Protocol
 
 import sqlalchemy as sa
+import structlog
 
+from agent_service.contract import errors
 from bridge.people.access import OUT
 from bridge.store.database import Database
-from bridge.store.schema import decider, person
+from bridge.store.schema import cursor, decider, person
+
+log = structlog.get_logger()
+
+TELLER = "bridge"
+"""Who tells a change that could not be told when somebody made it."""
+_NAME = "deciders "
+_UNTOLD = 0
 
 
 class Told(Protocol):
@@ -36,7 +46,8 @@ def of(con: sa.Connection, workspace: str) -> list[str]:
 
 
 class Deciders:
-    """Tells the agent service, before the first turn in a workspace and after each change."""
+    """Tells the agent service, before the first turn of this process in a workspace and before
+    each turn after a change, whichever node made it. A row a workspace says what it was told."""
 
     def __init__(self, db: Database, agent: Told) -> None:
         self._db = db
@@ -45,15 +56,83 @@ class Deciders:
         self._telling = asyncio.Lock()
 
     async def tell(self, workspace: str, by: str, *, again: bool = False) -> None:
-        """Nothing happens where it was told before, unless `again`. Raises `ServiceError`."""
-        if workspace in self._told and not again:
+        """Nothing happens where it knows already, unless `again`. Raises `ServiceError`."""
+        if not again and await self._knows(workspace):
             return
-        # Until it is told, the next turn tells it; and no older list may arrive after a newer one.
-        self._told.discard(workspace)
+        # No older list may arrive after a newer one.
         async with self._telling:
-            told: tuple[str, ...] | None = None
+            if not again and await self._knows(workspace):
+                return  # somebody told it meanwhile
+            people = await self._db.tx(self._begin, workspace, durable=False)
             # Until what was told is what is so: another node may have told something older.
-            while (people := tuple(await self._db.tx(of, workspace, durable=False))) != told:
+            while True:
                 await self._agent.set_deciders(workspace, people, by)
-                told = people
+                told_people = people
+                people = await self._db.tx(self._begin, workspace, durable=False)
+                if people == told_people:
+                    break
+            await self._db.tx(self._keep, workspace, _mark(people), durable=False)
             self._told.add(workspace)
+
+    async def changed(self, workspace: str, by: str) -> None:
+        """Tell of a change that is stored. Raises `ServiceError`: where the service is away, in
+        words that say that the change holds."""
+        try:
+            await self.tell(workspace, by, again=True)
+        except (errors.Unavailable, errors.Overloaded) as error:
+            log.warning("change of deciders not told yet", workspace=workspace, error=str(error))
+            raise errors.Unavailable(
+                "The change is stored and holds: who may not decide any more is refused here. The "
+                "agent service does not answer now; it hears of it as soon as it does, and before "
+                "the next turn in this workspace."
+            ) from error
+
+    async def catch_up(self) -> None:
+        """Tell of every change that somebody tried to tell in vain. Raises `Unavailable` or
+        `Overloaded` where it is still in vain."""
+        for workspace in await self._db.tx(_untold, durable=False):
+            try:
+                await self.tell(workspace, TELLER, again=True)
+            except (errors.Unavailable, errors.Overloaded):
+                raise
+            except errors.ServiceError as error:
+                log.warning("change of deciders refused", workspace=workspace, error=str(error))
+
+    async def _knows(self, workspace: str) -> bool:
+        """Whether this process told it, and nothing has changed since."""
+        if workspace not in self._told:
+            return False
+        people, told = await self._db.tx(self._stand, workspace, durable=False)
+        return told == _mark(people)
+
+    def _begin(self, con: sa.Connection, workspace: str) -> tuple[str, ...]:
+        """The people to tell; from here on nobody takes an older list for what it knows."""
+        people, told = self._stand(con, workspace)
+        if told is None or told not in (_UNTOLD, _mark(people)):
+            self._keep(con, workspace, _UNTOLD)
+        return people
+
+    def _stand(self, con: sa.Connection, workspace: str) -> tuple[tuple[str, ...], int | None]:
+        """(who decides, the mark of what was told if anything ever was)."""
+        told = con.scalar(sa.select(cursor.c.value).where(cursor.c.name == _NAME + workspace))
+        return tuple(of(con, workspace)), told
+
+    def _keep(self, con: sa.Connection, workspace: str, mark: int) -> None:
+        fresh = self._db.insert(cursor).values(name=_NAME + workspace, value=mark)
+        con.execute(
+            fresh.on_conflict_do_update(
+                index_elements=[cursor.c.name], set_={"value": fresh.excluded.value}
+            )
+        )
+
+
+def _untold(con: sa.Connection) -> list[str]:
+    query = sa.select(cursor.c.name).where(
+        cursor.c.name.startswith(_NAME, autoescape=True), cursor.c.value == _UNTOLD
+    )
+    return [name.removeprefix(_NAME) for name in con.scalars(query)]
+
+
+def _mark(people: tuple[str, ...]) -> int:
+    """Tells two lists apart; never `_UNTOLD`."""
+    return int.from_bytes(hashlib.sha256("\n".join(people).encode()).digest()[:7]) | 1

@@ -12,9 +12,11 @@ from datetime import UTC, datetime
 from adapters.contract import Choice, Field, FileOut, MessageOut
 from agent_service.contract import Decision, Question
 from agent_service.contract.events import DecisionApproved, DecisionResolved
+from bridge.present.split import split
 
 MOST_BUTTONS = 5
-_ROOM_FOR_ENDING = 250
+_ROOM_FOR_ENDING = 330
+"""Characters for who decided, and before that who allowed it while others had to as well."""
 _ENDINGS = {
     "allowed": "✓ Allowed",
     "denied": "✗ Denied",
@@ -23,37 +25,45 @@ _ENDINGS = {
     "cancelled": "✗ Withdrawn",
 }
 _NAMES = {"bash": "command.sh", "diff": "change.diff", "json": "call.json"}
+_ABOUT = "about.md"
+PLAIN = "text/plain; charset=utf-8"
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|<>~&@-])")
 
 
 def card(decision: Decision, limit: int, file_limit: int) -> MessageOut:
-    """The question, whole: what is too long for a post of `limit` characters is a file with it.
+    """The question, whole, in a post of at most `limit` characters (500 or more): what is too
+    long for it is a file with it.
 
-    What is longer than a file may be, in bytes, is named with its size, and cannot be allowed.
+    What is longer than a file may be, in bytes, is named with its size, and cannot be allowed; nor
+    can a pattern whose meaning has no room.
     """
-    context = _context(decision)
-    body, files, whole = _body(decision, limit - len(context) - _ROOM_FOR_ENDING, file_limit)
+    room = limit - min(_ROOM_FOR_ENDING, limit // 5)
+    context, about, explained = _context(decision, room // 3, file_limit)
+    body, files, whole = _body(decision, room - len(context) - 2, file_limit)
     choices = _CHOICES.get(decision.kind, _tool_choices)(decision)
     if not whole:
         choices = tuple(choice for choice in choices if ":allow" not in choice.action)
-    return MessageOut(f"{body}\n\n{context}", choices=choices, files=files, tone="decision")
+    elif not explained:
+        choices = tuple(choice for choice in choices if ":allow." not in choice.action)
+    text = f"{body}\n\n{context}".strip()
+    return MessageOut(text, choices=choices, files=(*files, *about), tone="decision")
 
 
-def approved(asked: MessageOut, event: DecisionApproved) -> MessageOut:
+def approved(asked: MessageOut, event: DecisionApproved, limit: int) -> MessageOut:
     """The card once somebody allowed it, while others have to as well."""
     others = "one more person has" if event.missing == 1 else f"{event.missing} more people have"
-    text = f"{asked.markdown}\n\n**✓ Allowed by {plain(event.by, 60)}; {others} to allow it.**"
-    return replace(asked, markdown=text, files=())
+    word = f"**✓ Allowed by {plain(event.by, 60)}; {others} to allow it.**"
+    return replace(asked, markdown=_with(asked.markdown, word, limit), files=())
 
 
-def resolved(asked: MessageOut, event: DecisionResolved) -> MessageOut:
+def resolved(asked: MessageOut, event: DecisionResolved, limit: int) -> MessageOut:
     """The card once it is over: what was asked stays, the buttons go."""
-    ending = _ENDINGS.get(event.state, event.state)
+    ending = _ENDINGS.get(event.state, plain(event.state, 60))
     if event.decided_by:
         ending += f" by {plain(event.decided_by, 60)}"
     if event.reason:
         ending += f": {plain(event.reason, 80)}"
-    text = f"{asked.markdown}\n\n**{ending}**"
+    text = _with(asked.markdown, f"**{ending}**", limit)
     return replace(asked, markdown=text, choices=(), files=())
 
 
@@ -63,11 +73,28 @@ def form_of(decision: Decision, action: str) -> tuple[Field, ...]:
     return next((c.form for c in choices if c.action == action and c.form), ())
 
 
+def _with(asked: str, word: str, limit: int) -> str:
+    """The word below what was asked, which is shown as far as there is room."""
+    text = f"{asked}\n\n{word}"
+    if len(text) <= limit:
+        return text
+    return f"{split(asked, limit - len(word) - 5)[0]}\n\n…\n\n{word}"
+
+
 def plain(text: str, limit: int = 300) -> str:
-    """Somebody's words on one line, without any meaning as Markdown; `…` where they were longer."""
+    """Somebody's words on one line of at most `limit` characters, without any meaning as Markdown;
+    `…` where they were longer."""
     line = " ".join(text.split())
-    line = line if len(line) <= limit else line[: limit - 1] + "…"
-    return _SPECIAL.sub(r"\\\1", line)
+    shown = _SPECIAL.sub(r"\\\1", line)
+    if len(shown) <= limit:
+        return shown
+    kept, room = 0, limit - 1
+    for character in line:
+        room -= 2 if _SPECIAL.match(character) else 1
+        if room < 0:
+            break
+        kept += 1
+    return _SPECIAL.sub(r"\\\1", line[:kept]) + "…"
 
 
 def fenced(text: str, language: str = "") -> str:
@@ -82,9 +109,10 @@ def _code(text: str) -> str:
 
 
 def _body(decision: Decision, room: int, file_limit: int) -> tuple[str, tuple[FileOut, ...], bool]:
-    """(text, files, whether the two together hold all of it)."""
+    """(text of at most `room` characters, files, whether the two together hold all of it)."""
     name = _NAMES.get(decision.language, "whole.txt")
-    language = decision.language
+    language = decision.language if decision.language in _NAMES else ""
+    title = plain(decision.title or decision.tool, min(300, room // 4))
     if decision.kind == "question":
         whole, head = _questions(decision.questions), "**The agent asks:**"
     elif decision.kind == "plan":
@@ -94,12 +122,12 @@ def _body(decision: Decision, room: int, file_limit: int) -> tuple[str, tuple[Fi
         head = "**The agent tried to reach a host that is not allowed here:**"
     elif decision.again:
         whole = fenced(decision.shown, language)
-        head = f"**Run this again?** {plain(decision.title or decision.tool)}"
+        head = f"**Run this again?** {title}"
     elif decision.tool == "Bash":
         whole, head = fenced(decision.shown, "bash"), "**May the agent run this?**"
     else:
         whole = fenced(decision.shown, language)
-        head = f"**May the agent do this?** {plain(decision.title or decision.tool)}"
+        head = f"**May the agent do this?** {title}"
     if len(head) + 2 + len(whole) <= room:
         return f"{head}\n\n{whole}", (), True
     text = whole if decision.kind == "question" else decision.shown
@@ -108,18 +136,15 @@ def _body(decision: Decision, room: int, file_limit: int) -> tuple[str, tuple[Fi
     if fits:
         warning = f"⚠ This is only its beginning: **read {name} before you answer.**"
     else:
-        warning = f"⚠ This is only its beginning. {_too_large(name, len(data), decision.kind)}"
-    beginning = text[: max(room - len(head) - len(warning) - 50, 20)]
-    shown = fenced(beginning.replace("`", "ˋ"), language)
-    files = (FileOut(name, "text/plain; charset=utf-8", data),) if fits else ()
-    return f"{head}\n\n{shown}\n\n{warning}", files, fits
-
-
-def _too_large(name: str, size: int, kind: str) -> str:
-    told = f"The whole of it, {name} with {size:,} bytes, is larger than a file may be here"
-    if kind == "question":
-        return f"{told}."
-    return f"{told}, so **it cannot be allowed**: deny it and ask for smaller steps."
+        warning = f"⚠ Only its beginning: {name} with {len(data):,} bytes is too large for a file."
+        if decision.kind != "question":
+            warning += " **It cannot be allowed.**"
+    left = room - len(head) - len(warning) - 20
+    parts = [head, warning]
+    if left > 0:
+        parts.insert(1, fenced(text[:left].replace("`", "ˋ"), language))
+    files = (FileOut(name, PLAIN, data),) if fits else ()
+    return "\n\n".join(parts), files, fits
 
 
 def _questions(questions: tuple[Question, ...]) -> str:
@@ -135,8 +160,12 @@ def _questions(questions: tuple[Question, ...]) -> str:
     return "\n\n".join(parts)
 
 
-def _context(decision: Decision) -> str:
-    said = []
+def _context(
+    decision: Decision, most: int, file_limit: int
+) -> tuple[str, tuple[FileOut, ...], bool]:
+    """(text, a file where that would be longer than `most`, whether what the pattern means is in
+    one of the two)."""
+    said, brief = [], []
     if decision.claim:
         said.append(f"> It says: {plain(decision.claim, 200)}")
     if decision.kind == "tool" and decision.cwd:
@@ -144,15 +173,23 @@ def _context(decision: Decision) -> str:
     if decision.why:
         said.append(f"> Why it asks: {plain(decision.why, 200)}")
     if decision.needs > 1:
-        said.append(f"**{decision.needs} different people have to allow it.**")
+        brief.append(f"**{decision.needs} different people have to allow it.**")
     if decision.pattern:
         said.append(f"> The pattern means {decision.pattern_words} ({_code(decision.pattern)}).")
     if decision.expires_at:
         until = datetime.fromtimestamp(decision.expires_at, UTC)
         words = {"question": "is given up", "network": "stays refused"}
         word = words.get(decision.kind, "counts as denied")
-        said.append(f"_Unanswered, it {word} on {until:%d %B at %H:%M} UTC._")
-    return "\n\n".join(said)
+        brief.append(f"_Unanswered, it {word} on {until:%d %B at %H:%M} UTC._")
+    text = "\n\n".join([*said, *brief])
+    if len(text) <= most or not said:
+        return text, (), True
+    data = "\n\n".join(said).encode("utf-8", "replace")
+    if len(data) > file_limit:
+        return "\n\n".join(["> More about it has no room here.", *brief]), (), False
+    more = "what the pattern means" if decision.pattern else "why it asks"
+    pointer = f"> More about it, and {more}, is in **{_ABOUT}**."
+    return "\n\n".join([pointer, *brief]), (FileOut(_ABOUT, PLAIN, data),), True
 
 
 def _tool_choices(decision: Decision) -> tuple[Choice, ...]:

@@ -10,7 +10,6 @@ from agent_service.contract.events import FileReady
 from bridge.present.decision import plain
 from bridge.present.filename import safe_name
 
-PLAIN = "text/plain; charset=utf-8"
 _CAPTION = 500
 
 

@@ -13,8 +13,7 @@ from typing import Literal
 
 from adapters.contract import FileOut, MessageOut, Step
 from agent_service.contract import events
-from bridge.present.decision import approved, card, plain, resolved
-from bridge.present.files import PLAIN
+from bridge.present.decision import PLAIN, approved, card, plain, resolved
 from bridge.present.split import Splitter
 from bridge.present.steps import doing, folded, status_line
 
@@ -142,9 +141,9 @@ class TurnPresentation:
                 self._cards[asked.id] = card(asked, self._limit, self._file_limit)
                 self._status, self._began = "Waiting for your answer", None
             case events.DecisionApproved(id=key) if key in self._cards:
-                self._cards[key] = approved(self._cards[key], event)
+                self._cards[key] = approved(self._cards[key], event, self._limit)
             case events.DecisionResolved(id=key) if key in self._cards:
-                self._cards[key] = resolved(self._cards[key], event)
+                self._cards[key] = resolved(self._cards[key], event, self._limit)
                 self._status, self._began = "Thinking…", self._clock()
             case events.EgressRefused():
                 self._host_refused(event)

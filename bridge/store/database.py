@@ -32,6 +32,8 @@ class Database(ABC):
 
     def __init__(self) -> None:
         self._prepared: dict[Any, Any] = {}
+        self.deaf = ""
+        """Why hints of other nodes are not heard; empty while they are."""
 
     def prepared(self, build: Callable[[Database], S]) -> S:
         """`build(self)`, built once: to compose a statement costs more than to run it."""

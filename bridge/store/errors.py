@@ -41,4 +41,4 @@ class StoreFull(StoreTrouble):
 
 
 class StoreAway(StoreTrouble):
-    """The database server does not answer, or not in time."""
+    """The database does not answer, not in time, or cannot be written just now."""

@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from bridge.store.database import Database
-from bridge.store.errors import StoreAway, StoreBusy, StoreFull, StoreUnusable
+from bridge.store.errors import StoreAway, StoreBusy, StoreFull, StoreTrouble, StoreUnusable
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -179,14 +179,18 @@ class PostgresDatabase(Database):
                 if self._ear is None:
                     self._ear = await self._connected_ear()
                     heard("")
-                pause = 0.1
+                self.deaf, pause = "", 0.1
                 async for notice in self._ear.notifies():
                     heard(notice.payload)
-            except (psycopg.Error, StoreUnusable) as error:
+            except (psycopg.Error, OSError, StoreUnusable, StoreTrouble) as error:
+                self.deaf = "Hints of other nodes are not heard."
                 log.warning("hints of other nodes not heard, connecting again", error=_line(error))
+            except Exception:
+                self.deaf = "Hints of other nodes are not heard."
+                log.exception("hints of other nodes not heard, connecting again")
             if self._ear is not None:
-                await self._ear.close()
-                self._ear = None
+                ear, self._ear = self._ear, None
+                await ear.close()
             await asyncio.sleep(pause)
             pause = min(pause * 2, 5.0)
 

@@ -17,12 +17,31 @@ from sqlalchemy import event
 from sqlalchemy.dialects import sqlite
 
 from bridge.store.database import Database
-from bridge.store.errors import StoreBusy, StoreFull, StoreUnusable
+from bridge.store.errors import StoreAway, StoreBusy, StoreFull, StoreTrouble, StoreUnusable
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 _NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
+_AWAY = {
+    sqlite3.SQLITE_BUSY: (
+        "Another program holds the bridge's database.",
+        "End what else has the file open: a backup, or a shell with a transaction begun.",
+    ),
+    sqlite3.SQLITE_LOCKED: (
+        "The bridge's database is locked.",
+        "End what else has the file open.",
+    ),
+    sqlite3.SQLITE_READONLY: (
+        "The bridge's database cannot be written.",
+        "Look at its file's permissions, and whether its disk is mounted read-only.",
+    ),
+    sqlite3.SQLITE_CANTOPEN: (
+        "The bridge's database cannot be opened.",
+        "Look at its folder's permissions, and whether its disk is mounted.",
+    ),
+}
+"""What may pass: it says so, and later calls may work."""
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _NOW = "((julianday('now') - 2440587.5) * 86400.0)"
 
@@ -172,12 +191,13 @@ class SqliteDatabase(Database):
             connection = self._connected(durable)
             with connection.begin():
                 return fn(connection, *args)
-        except sa.exc.OperationalError as error:
-            if _code(error.orig) in _NO_ROOM:
-                # After a failed write the connection's own state is not worth trusting.
-                self._disconnect(dispose=False)
-                raise StoreFull from error
-            raise
+        except (sa.exc.DatabaseError, sqlite3.DatabaseError) as error:
+            trouble = _trouble(error)
+            if trouble is None:
+                raise
+            # After a failed write the connection's own state is not worth trusting.
+            self._disconnect(dispose=False)
+            raise trouble from error
 
     def _connected(self, durable: bool) -> sa.Connection:
         if self._engine is None:
@@ -203,14 +223,25 @@ class SqliteDatabase(Database):
 
     def _failure(self, error: sa.exc.DatabaseError) -> Exception:
         code = _code(error.orig)
-        if code in _NO_ROOM:
-            return StoreFull()
+        if code in _NO_ROOM or code == sqlite3.SQLITE_BUSY:
+            return _trouble(error) or error
         if code in _DAMAGED:
             return StoreUnusable(
                 f"{self._path} is damaged ({error.orig}): restore a backup, or move the file away "
                 "to begin with an empty one."
             )
         return StoreUnusable(f"{self._path} cannot be used: {error.orig}.")
+
+
+def _trouble(error: Exception) -> StoreTrouble | None:
+    """What may work later."""
+    code = _code(error.orig if isinstance(error, sa.exc.DBAPIError) else error)
+    if code in _NO_ROOM:
+        return StoreFull()
+    if code in _AWAY:
+        message, remedy = _AWAY[code]
+        return StoreAway(message, remedy=remedy)
+    return None
 
 
 def _code(error: BaseException | None) -> int:

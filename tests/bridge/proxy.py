@@ -80,7 +80,11 @@ class Proxy:
     async def stop(self) -> None:
         """Refuse connections, and break those that are open."""
         if self._runner is not None:
+            server = self._runner.server
             await self._runner.cleanup()
+            for _ in range(3):
+                await asyncio.sleep(0)
+            await server.shutdown(0)  # of what was just being accepted
             await self._client.close()
             self._runner = None
         self.socket.unlink(missing_ok=True)

@@ -173,7 +173,7 @@ async def test_what_nothing_asks_for_any_more_is_forgotten(dear):
     await dear.say("say x", "a1", sender=ADA)
     await dear.sees("x", "a1")
     budgets = Budgets(dear.bridge.db, Rules(), dear.clock)
-    forget = Retention(dear.bridge.db, None, budgets, 30).forget
+    forget = Retention(dear.bridge.db, budgets, 30).forget
 
     async def left() -> list[int]:
         tables = (turns_taken, budget_warning, pace)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 
-from adapters.contract import NotAllowed, Quote, TryLater
+from adapters.contract import Lifecycle, NotAllowed, Quote, TryLater
 from agent_service.contract import PROMPT_LIMIT
 from bridge.engine import reading
-from tests.bridge.house import STRANGER, until
+from tests.bridge.house import OWNER, STRANGER, until
 from tests.bridge.platforms import MemoryPlatform
 from tests.bridge.test_people import ADA, let_in
 
@@ -138,3 +138,28 @@ def stored(house) -> bool:
     """Whether the request holds what was read."""
     with sqlite3.connect(house.home / "bridge" / "bridge.db") as db:
         return any("hello" in (row[0] or "") for row in db.execute("SELECT request FROM message"))
+
+
+async def test_a_waiting_read_follows_its_message(house):
+    """Edited while it waits, it asks what stands there now; deleted, it asks nothing."""
+    house.platform = Readable(Quote("Ada", "one"), Quote("Ada", "two"), Quote("Ada", "three"))
+    await house.start()
+    await house.say("say working then hang")
+    await house.sees("working")
+    for key in ("edited", "deleted"):
+        await house.command("read", rest="1 say wrong", key=key)
+    edited = Lifecycle("edited", house.at(), OWNER, "edited", "!read 3 say right")
+    assert (await house.host.submit(edited)).outcome == "stored"
+    gone = Lifecycle("deleted", house.at(), OWNER, "deleted")
+    assert (await house.host.submit(gone)).outcome == "stored"
+    await house.command("stop")
+    await house.sees("right")
+    assert house.platform.asked == [("edited", 3)]
+    assert [quote["text"] for quote in house.agent.bodies()[-1]["quotes"]] == [
+        "one",
+        "two",
+        "three",
+    ]
+    await house.say("say end")
+    await house.sees("end")
+    assert house.prompts() == ["say working then hang", "say right", "say end"]

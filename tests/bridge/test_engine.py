@@ -135,6 +135,30 @@ async def test_a_message_that_fails_for_good(house):
     await until(lambda: house.bridge._workers._free == 1)
 
 
+async def test_a_message_that_fails_takes_no_other_with_it(house):
+    """What cannot be read is none of the message before it, which is over as it was answered."""
+    await house.start()
+    await house.say("say working then think 1 then say over", key="good")
+    await house.sees("working")
+    await house.say("say never", key="bad")
+    await house.say("say third")
+    rubbish = message.update().where(message.c.status == "queued", message.c.order == 2)
+    spoil = rubbish.values(payload={"not": "a message"})
+    await house.bridge.db.tx(lambda con: con.execute(spoil).rowcount)
+    await until(lambda: house.platform.marks["good"] == "done")
+    rows = sa.select(message.c.status, message.c.failures).order_by(message.c.id)
+
+    def stand(con) -> list[tuple[str, int]]:
+        return [tuple(row) for row in con.execute(rows)]
+
+    async with asyncio.timeout(20):
+        while (now := await house.bridge.db.tx(stand))[0][0] == "running":
+            await asyncio.sleep(0.01)
+    assert now[0] == ("done", 0)
+    await house.sees("third", seconds=40)
+    assert house.answers() == ["working\n\nover", SPOILED, "third"]
+
+
 async def test_a_busy_conversation_starves_nobody(house):
     """Beside a conversation with 200 messages, 20 others are answered long before it is done."""
     await house.start(bridge_concurrency=2)
@@ -170,23 +194,28 @@ class Flaky(MemoryPlatform):
         super().__init__()
         self.dice = random.Random(3)
         self.troubles = 0
+        self.lost: dict[str, int] = {}
 
-    def _trouble(self, *kinds: str) -> str:
+    def _trouble(self, about: str, *kinds: str) -> str:
         kind = self.dice.choice(["", "", *kinds])
+        if kind == "lost":
+            self.lost[about] = self.lost.get(about, 0) + 1
+            if self.lost[about] > 3:
+                return ""  # a post is given up after several
         self.troubles += bool(kind)
         if kind == "429":
             raise TryLater("Too many requests.", after=0.02)
         return kind
 
     async def send(self, to, message, key):
-        kind = self._trouble("429", "lost")
+        kind = self._trouble(key, "429", "lost")
         ref = await super().send(to, message, key)
         if kind == "lost":
             raise DeliveryError("No answer in time.")
         return ref
 
     async def edit(self, to, ref, message):
-        kind = self._trouble("429", "lost")
+        kind = self._trouble(ref.id, "429", "lost")
         await super().edit(to, ref, message)
         if kind == "lost":
             raise DeliveryError("No answer in time.")

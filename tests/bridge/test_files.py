@@ -74,7 +74,7 @@ async def test_an_old_file_keeps_its_place(up):
     await up.sees("one")
     old = attachment.update().values(at=1.0)
     await up.bridge.db.tx(lambda con: con.execute(old).rowcount)
-    await Retention(up.bridge.db, None, Budgets(up.bridge.db, Rules()), 30).forget()
+    await Retention(up.bridge.db, Budgets(up.bridge.db, Rules()), 30).forget()
     left = sa.select(sa.func.count()).select_from(attachment)
     assert await up.bridge.db.tx(lambda con: con.scalar(left)) == 0
     await up.say("say two", attachments=(file("data.csv", "2"),))

@@ -246,3 +246,31 @@ def test_doctor(postgres, postgres_url, empty, tmp_path):
     assert (away.state, "hidden-word" in away.detail) == ("failed", False)
     assert away.remedy
     assert line(postgres.url("nobody_made_it")).state == "failed"
+
+
+async def test_a_standby_in_between_ends_nothing(postgres: Postgres, postgres_url: str):
+    """In a failover the name may lead to a standby for a while: hints are heard again afterwards,
+    health says meanwhile that they are not, and no migration gets in between."""
+    db = database_at(postgres_url)
+    await db.open()
+    heard: list[str] = []
+    db.listen(heard.append)
+    where = name(postgres_url)
+    for statement in (
+        f'ALTER DATABASE "{where}" SET search_path = public, pg_catalog',
+        "CREATE FUNCTION public.pg_is_in_recovery() RETURNS bool LANGUAGE sql AS 'SELECT true'",
+        f"SELECT pg_terminate_backend({db._ear.info.backend_pid})",
+    ):
+        postgres.sql(statement, database=where)
+    await until(lambda: db.deaf)
+    postgres.sql("DROP FUNCTION public.pg_is_in_recovery()", database=where)
+    await until(lambda: not db.deaf)
+    await until(lambda: "" in heard)
+    await db.tell("ready")
+    await until(lambda: heard[-1] == "ready")
+    with (
+        pytest.raises(StoreBusy),
+        database_at(postgres_url).maintenance(alone=True) as connection,
+    ):
+        database_at(postgres_url).require_alone(connection)
+    await db.close()

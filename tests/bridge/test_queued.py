@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
+
 import pytest
 
-from adapters.contract import Identity, Sender
+from adapters.contract import ActionIn, Identity, Lifecycle, Sender
+from bridge.engine.deciding import NOT_WAITING
 from bridge.engine.queued import MANY, MOST_BUTTONS, NEXT, NONE_LEFT, QUEUED, STARTED, TAKEN_BACK
+from tests.bridge.house import OWNER, until
 
+POSTGRES_TOO = "full"
 BUSY = "say working then hang"
 OTHER = Sender(Identity("memory", "t", "second"), "Sid", host_owner=True)
 
@@ -156,3 +162,54 @@ async def test_a_word_that_was_never_said(house, wait):
     await house.say("say second")
     await house.sees(MANY.format(count=2))
     assert len(words(house)) == 1
+
+
+async def test_instead_of_a_question_is_done_once(up, wait):
+    """A click that is acted on again, after a crash or by a second node, queues its message once;
+    another click comes too late and is told."""
+    await up.say("run rm -r build then say no")
+    instead = next(c for c in await up.card() if c.endswith(":instead"))
+    act, rest = up.bridge._clicks._deciding.act, instead.partition(":")[2]
+
+    async def tell(text: str) -> None:
+        raise AssertionError(text)
+
+    def click(key: str) -> ActionIn:
+        return ActionIn((key,), up.at(), OWNER, instead, (("text", ("say other",)),))
+
+    first = click("one")
+    assert await asyncio.gather(*(act(first, rest, tell) for _ in range(3))) == ["", "", ""]
+    await up.sees("other")
+    assert await act(first, rest, tell) == ""
+    assert await act(click("two"), rest, tell) == NOT_WAITING
+    await up.say("say end")
+    await up.sees("end")
+    assert up.prompts() == ["run rm -r build then say no", "say other", "say end"]
+
+
+async def test_edits_and_deletes_of_what_is_asked_again(up):
+    """A message that waits because of Retry follows what its sender does to it."""
+    for key in ("edited", "deleted"):
+        await up.say("error 400", key=key)
+    await wait_for(up, 2)
+    again = [choice for choice in up.choices() if choice.startswith("retry:")]
+    await up.say(BUSY)
+    await up.sees("working")
+    for choice in again:
+        await up.click(choice)
+    await until(lambda: up.bridge._clicks._tasks == {})
+    for kind, key, text in [("edited", "edited", "say right"), ("deleted", "deleted", "")]:
+        event = Lifecycle(kind, up.at(), OWNER, key, text)
+        assert (await up.host.submit(event)).outcome == "stored"
+        assert (await up.host.submit(replace(event, sender=OTHER))).outcome == "ignored"
+    await up.command("stop")
+    await up.sees("right")
+    await up.say("say end")
+    await up.sees("end")
+    assert up.prompts() == ["error 400", "error 400", BUSY, "say right", "say end"]
+
+
+async def wait_for(up, failed: int) -> None:
+    """So many turns failed, and their rows say so."""
+    await until(lambda: sum(c.startswith("retry:") for c in up.choices()) == failed)
+    await until(lambda: not up.bridge._workers._held)

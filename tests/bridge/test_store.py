@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import sqlite3
 import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -27,7 +28,7 @@ from bridge.engine.problem import problem_with
 from bridge.engine.retention import Retention
 from bridge.store.database import Database
 from bridge.store.dialects import database_at
-from bridge.store.errors import StoreUnusable
+from bridge.store.errors import StoreAway, StoreUnusable
 from bridge.store.migrate import migrate
 from bridge.store.schema import conversation, decision, is_open, message, person, post, seen
 from tests.bridge.house import until
@@ -298,7 +299,7 @@ class StoreContract:
         await store.pending_is_true()
         await store.db.tx(store.node.wait, again, 5)
         await store.db.tx(store.node.wait, again, 5)
-        assert await store.db.tx(store.node.waiting) == [again.turn_id]
+        assert await store.db.tx(store.node.waiting) == [(again.turn_id, 5)]
 
     async def test_a_handover(self, store):
         """A node that stops leaves all it holds to the others at once."""
@@ -337,7 +338,7 @@ class StoreContract:
             await store.db.tx(lambda con, table=table: con.execute(table).rowcount)
         first = seen.update().where(seen.c.key == "memory:message:k1").values(at=1.0)
         await store.db.tx(lambda con: con.execute(first).rowcount)
-        await Retention(store.db, store.node, Budgets(store.db, Rules()), 30).forget()
+        await Retention(store.db, Budgets(store.db, Rules()), 30).forget()
         left = await store.db.tx(lambda con: sorted(con.scalars(sa.select(message.c.id))))
         assert left == sorted(job.message for job in jobs[3:])
         for table in (post, decision):
@@ -369,6 +370,30 @@ class StoreContract:
         assert await first._asked("feed") is False
         two.cancel()
         await asyncio.gather(two, return_exceptions=True)
+
+    async def test_a_leader_survives(self, store):
+        """A database that fails in an unknown way, and work that fails, end nothing: it is told,
+        and begins anew."""
+        begun: list[str] = []
+
+        async def work() -> None:
+            begun.append("work")
+            raise ZeroDivisionError
+
+        leader = Leader(store.db, "n1")
+        rename = sa.text("ALTER TABLE lease RENAME TO lost")
+        await store.db.tx(lambda con: con.execute(rename).rowcount)
+        task = asyncio.create_task(leader.keep("feed", work, 0.01))
+        await until(lambda: leader.troubles)
+        assert begun == []
+        back = sa.text("ALTER TABLE lost RENAME TO lease")
+        await store.db.tx(lambda con: con.execute(back).rowcount)
+        await until(lambda: len(begun) >= 3)
+        [told] = leader.troubles
+        assert "ZeroDivisionError" in told
+        assert not task.done()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
     async def test_only_enabled_platforms(self, store):
         """Conversations of a platform that is switched off are left alone, and kept."""
@@ -577,6 +602,34 @@ class TestSqlite(StoreContract):
         assert len(await store.claim(store.other)) == 2
         with pytest.raises(LeaseLost):
             await store.db.tx(store.node.take, second)
+
+    async def test_a_database_that_somebody_else_holds(self, store):
+        """A backup or a shell that holds the write lock is waited for, and then told as what may
+        pass, with what to do; nothing is lost by it, and all goes on afterwards."""
+        other = sqlite3.connect(store.db.name, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+
+        def hurry() -> None:
+            store.db._connection.connection.driver_connection.execute("PRAGMA busy_timeout=20")
+
+        await asyncio.get_running_loop().run_in_executor(store.db._thread, hurry)
+        with pytest.raises(StoreAway, match="Another program holds") as told:
+            await store.submit(said("x", 1))
+        assert "a backup" in told.value.remedy
+        other.execute("ROLLBACK")
+        other.close()
+        assert (await store.submit(said("x", 1)))[0] is True
+
+    async def test_a_database_that_cannot_be_written(self, store):
+        """The same for one whose disk became read-only."""
+
+        def forbid() -> None:
+            store.db._connection.connection.driver_connection.execute("PRAGMA query_only=ON")
+
+        await asyncio.get_running_loop().run_in_executor(store.db._thread, forbid)
+        with pytest.raises(StoreAway, match="cannot be written"):
+            await store.submit(said("x", 1))
+        assert (await store.submit(said("x", 1)))[0] is True
 
     async def test_partial_indexes_are_used(self, store):
         """A million finished messages must not slow the queries that run all the time."""

@@ -150,6 +150,6 @@ async def test_places_of_strangers_are_forgotten(up):
     await up.bridge.db.tx(lambda con: con.execute(conversation.update().values(long_ago)).rowcount)
     old = message.update().values(done_at=1.0)
     await up.bridge.db.tx(lambda con: con.execute(old).rowcount)
-    await Retention(up.bridge.db, None, Budgets(up.bridge.db, Rules()), 30).forget()
+    await Retention(up.bridge.db, Budgets(up.bridge.db, Rules()), 30).forget()
     assert await row(up, "t1") is None
     assert await up.host.known(up.at("c1"))
