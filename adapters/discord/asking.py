@@ -129,7 +129,8 @@ class Asking:
             )  # fmt: skip
         elif message.get("attachments"):
             text += "\n[files that the bot cannot see from here]"
-        return _About(at, Quote(str(name), text), attached)
+        by = places.identity(author["id"]) if "id" in author else None
+        return _About(at, Quote(str(name), text, by), attached)
 
     async def take(
         self, interaction: discord.Interaction, custom_id: str, data: Mapping[str, Any]

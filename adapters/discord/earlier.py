@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import discord
 
 from adapters.contract import Address, Quote
@@ -36,4 +38,4 @@ async def earlier(client: discord.Client, at: Address, before: str, most: int) -
 def _quote(message: discord.Message) -> Quote:
     said = words.quote(message)
     named = [f"[file: {file.filename}]" for file in message.attachments]
-    return Quote(said.author, "\n".join(part for part in (said.text, *named) if part))
+    return replace(said, text="\n".join(part for part in (said.text, *named) if part))

@@ -95,7 +95,8 @@ def quotes_of(message: discord.Message) -> tuple[Quote, ...]:
 
 def quote(message: discord.Message) -> Quote:
     """Somebody's message as a quote."""
-    return Quote(message.author.display_name, readable(message.content, _namer(message)))
+    text = readable(message.content, _namer(message))
+    return Quote(message.author.display_name, text, identity(message.author.id))
 
 
 def attachments_of(message: discord.Message) -> tuple[Attachment, ...]:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from adapters.contract import NotAllowed
+from adapters.contract import Earlier, NotAllowed
 from adapters.discord import places
 from tests.adapters.discord_double.double import Double
 
@@ -91,6 +91,8 @@ async def test_what_was_written_before(double, harness, host):
     assert [(q.author, q.text) for q in got] == [
         ("Ben", "word 3"), ("Ben", "word 4"), ("Ann", "[file: plan.pdf]")
     ]  # fmt: skip
+    assert [q.by for q in got] == [harness.identity(who) for who in ("ben", "ben", "ann")]
+    assert isinstance(adapter, Earlier)
     whole = places.in_channel(int(world.guild_id), int(world.general))
     assert (await adapter.earlier(whole, "no key of a message", 1))[0].text == "later"
     world.denied[world.general].add("READ_MESSAGE_HISTORY")

@@ -250,7 +250,7 @@ async def test_ask_about_a_message(double, harness, host):
     assert "thread of that message" in done.answered.result()["data"]["content"]
     (got,) = host.messages
     assert got.text == "find out why"
-    assert got.quotes == (Quote("Ben", "It broke"),)
+    assert got.quotes == (Quote("Ben", "It broke", harness.identity("ben")),)
     ref = f"{world.general}/{about['id']}/{file['id']}"
     assert got.attachments == (Attachment(ref, "log.txt", "application/octet-stream", 4),)
     want = places.in_thread(int(world.guild_id), int(world.general), int(about["id"]))
