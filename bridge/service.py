@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
 import structlog
 from aiohttp import web
 
-from adapters.contract import Adapter, DeliveryError, Plugin, SetupInvalid
+from adapters.contract import Adapter, DeliveryError, Plugin, Serves, SetupInvalid
 from bridge import plugins
 from bridge.agent_client import AgentClient
 from bridge.agent_files import AgentFiles
@@ -227,10 +228,18 @@ class Bridge:
 
     async def _listen(self) -> None:
         where = self.settings.listen
+        served = self._served()
         if where is None:
+            if served:
+                raise SettingsInvalid(
+                    f"BRIDGE_LISTEN: it is off, but the adapters {', '.join(served)} take calls "
+                    "over HTTP; give it a host:port."
+                )
             return
         app = web.Application()
         health.init_app(app, self._checks())
+        for name, part in served.items():
+            app.add_subapp(f"/{name}/", part)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         site = web.TCPSite(self._runner, *where)
@@ -243,6 +252,16 @@ class Bridge:
             ) from None
         host, port = self._runner.addresses[0][:2]
         self.address = (str(host), int(port))
+
+    def _served(self) -> dict[str, web.Application]:
+        """What adapters serve over HTTP, by their name."""
+        found: dict[str, web.Application] = {}
+        for name, adapter in self.adapters.items():
+            routes = adapter.routes(self.host) if isinstance(adapter, Serves) else ()
+            if routes:
+                found[name] = web.Application()
+                found[name].add_routes(cast("Sequence[web.AbstractRouteDef]", routes))
+        return found
 
     async def parts(self) -> dict[str, Part]:
         """How every part is, as `/healthz` tells it."""

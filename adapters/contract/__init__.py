@@ -49,6 +49,7 @@ from adapters.contract.port import (
     Place,
     Reacts,
     Receipt,
+    Serves,
     Status,
 )
 
@@ -90,6 +91,7 @@ __all__ = [
     "Reacts",
     "Receipt",
     "Sender",
+    "Serves",
     "SettingField",
     "SetupInvalid",
     "SetupSpec",

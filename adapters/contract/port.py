@@ -209,3 +209,16 @@ class Reacts(Protocol):
     ) -> None:
         """Replace the bot's earlier mark on the message. Never raises for a missing message."""
         ...
+
+
+@runtime_checkable
+class Serves(Protocol):
+    """HTTP that the platform calls, on the bridge's own address."""
+
+    def routes(self, host: Host) -> Sequence[object]:
+        """aiohttp's route definitions (`web.post("/events", handler)`), mounted below the
+        adapter's name: `/slack/events`. Asked once, before the bridge listens; empty where
+        these settings need none. The routes are public: each handler verifies who calls, answers
+        503 while `run` does not run, and raises nothing.
+        """
+        ...
