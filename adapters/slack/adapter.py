@@ -83,7 +83,7 @@ class SlackAdapter:
         try:
             bot = await self._introduce()
             people = People(self._api, bot)
-            gate = Gate(self._settings, people, self._posts)
+            gate = Gate(self._settings, self._posts)
             commands = Commands(host, bot, people, self._posts, gate)
             intake = Intake(
                 host,
@@ -159,6 +159,7 @@ class SlackAdapter:
                 f"Not connected to Slack. {why}".strip(),
                 "Check this machine's way to the internet; it goes on trying.",
             )
+        self._was_connected = True
         return Health("ok", where)
 
     async def _introduce(self) -> Bot:

@@ -8,6 +8,7 @@ from typing import Any
 from slack_bolt.app.async_app import AsyncApp
 from slack_bolt.authorization import AuthorizeResult
 from slack_bolt.response import BoltResponse
+from slack_sdk.web.async_client import AsyncWebClient
 
 from adapters.slack.api import Api, Bot
 from adapters.slack.log import quiet
@@ -37,7 +38,8 @@ def bolt_app(
         logger=quiet(),
         signing_secret=signing_secret,
         authorize=authorize,
-        client=api.web,
+        # Without a token of its own: `authorize` gives it.
+        client=AsyncWebClient(base_url=api.web.base_url, logger=quiet(), retry_handlers=[]),
     )
 
     @app.middleware

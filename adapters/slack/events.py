@@ -16,7 +16,8 @@ _WORDS = {"", "file_share", "thread_broadcast", "me_message"}
 
 @dataclass(frozen=True, slots=True)
 class Who:
-    """`team` is where the account is at home; empty where Slack did not say."""
+    """`team` is where the account is at home, as far as the payload says; empty where it does not.
+    The `team` of a message is no such word: it may be the workspace in which it was written."""
 
     user: str
     team: str = ""
@@ -196,7 +197,7 @@ def said(message: Mapping[str, Any], channel: str, *, shared: bool = False) -> S
         if isinstance(part, Mapping) and (part.get("is_share") or part.get("is_msg_unfurl"))
     )
     return Said(
-        who=Who(user, str(message.get("user_team") or message.get("team") or "")),
+        who=Who(user, str(message.get("user_team") or "")),
         channel=channel,
         ts=str(message.get("ts", "")),
         text=str(message.get("text") or ""),
@@ -229,7 +230,7 @@ def _edited(event: Mapping[str, Any]) -> Changed | None:
     channel = str(event.get("channel", ""))
     return Changed(
         "edited",
-        Who(str(now["user"]), str(now.get("user_team") or now.get("team") or "")),
+        Who(str(now["user"]), str(now.get("user_team") or "")),
         channel,
         str(now.get("ts", "")),
         str(now.get("thread_ts") or ""),
@@ -244,7 +245,7 @@ def _deleted(event: Mapping[str, Any], before: Mapping[str, Any], ts: object) ->
     channel = str(event.get("channel", ""))
     return Changed(
         "deleted",
-        Who(str(before["user"]), str(before.get("user_team") or before.get("team") or "")),
+        Who(str(before["user"]), str(before.get("user_team") or "")),
         channel,
         str(ts or before.get("ts", "")),
         str(before.get("thread_ts") or ""),

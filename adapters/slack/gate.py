@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from adapters.contract import Address, MessageOut
-from adapters.slack.people import Account, People
+from adapters.slack.people import Account
 from adapters.slack.posts import Posts
 from adapters.slack.settings import SlackSettings
 
@@ -24,16 +24,15 @@ MOST = 1_000
 class Gate:
     """Closed unless a setting opens it. Who passes is nobody until the bridge lets them in."""
 
-    def __init__(self, settings: SlackSettings, people: People, posts: Posts) -> None:
+    def __init__(self, settings: SlackSettings, posts: Posts) -> None:
         self._settings = settings
-        self._people = people
         self._posts = posts
         self._told: OrderedDict[tuple[str, str], None] = OrderedDict()
 
     def refusal(self, account: Account, *, shared: bool = False) -> str:
         """Why this account is refused; empty where it is not."""
         if not self._settings.external:
-            if self._people.external(account):
+            if account.external:
                 return EXTERNAL
             if shared:
                 return SHARED

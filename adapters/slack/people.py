@@ -28,6 +28,8 @@ class Account:
     user: str
     team: str
     name: str
+    external: bool = True
+    """At home in another organisation, or nobody knows where."""
     guest: bool = False
     bot: bool = False
 
@@ -70,22 +72,20 @@ class People:
         user = said.get("user") or {}
         profile = user.get("profile") or {}
         name = profile.get("display_name") or profile.get("real_name") or user.get("name") or ""
+        # Where an account is at home, and not the workspace in which it was met.
+        team = str(user.get("team_id") or who.team or "")
         return Account(
             user=who.user,
-            # Where an account is at home, and not the workspace in which it was met.
-            team=str(who.team or user.get("team_id") or ""),
+            team=team,
             name=" ".join(str(name).split())[:80] or who.user,
+            external=team != self._bot.team or bool(user.get("is_stranger")),
             guest=bool(user.get("is_restricted") or user.get("is_ultra_restricted")),
             bot=bool(user.get("is_bot")),
         )
 
-    def external(self, account: Account) -> bool:
-        """Whether the account is at home in another organisation, or nobody knows where."""
-        return account.team != self._bot.team
-
     async def sender(self, account: Account) -> Sender:
         """With the groups that the account is in now."""
-        groups = () if self.external(account) else await self._groups_of(account.user)
+        groups = () if account.external else await self._groups_of(account.user)
         return Sender(identity(account), account.name, groups=groups)
 
     async def names(self, users: tuple[str, ...]) -> dict[str, str]:

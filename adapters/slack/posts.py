@@ -85,6 +85,8 @@ class Posts:
         self._tried.add(key)
         ref = await self._post(to.channel, to.thread, message, key)
         self._tried.discard(key)
+        if message.answers:
+            _keep(self._looked, _scope(message, key), self._clock())
         await self._files(bot, to, ref, message)
         return ref
 
@@ -202,15 +204,12 @@ class Posts:
         return PostRef(f"{channel}:{said.get('message_ts', '')}:{user}")
 
     def _must_look(self, message: MessageOut, key: str) -> bool:
-        now = self._clock()
-        scope = f"{message.answers} {key.rpartition('.')[0]}" if message.answers else ""
-        looked = max(
-            self._looked.get(message.answers, 0.0) if message.answers else 0.0,
-            self._looked.get(scope, 0.0) if scope else 0.0,
-        )
-        if scope:
-            _keep(self._looked, scope, now)
-        return key in self._tried or now - looked > FRESH_SECONDS
+        """Whether an earlier process, or another node, may have posted it already."""
+        if key in self._tried or not message.answers:
+            return True
+        known = (message.answers, _scope(message, key))
+        looked = max(self._looked.get(name, 0.0) for name in known)
+        return self._clock() - looked > FRESH_SECONDS
 
     async def _find(self, bot: Bot, to: Address, message: MessageOut, key: str) -> PostRef | None:
         _, _, asked_at = message.answers.rpartition(":")
@@ -230,6 +229,11 @@ class Posts:
         except TooFast as error:
             self._pace.block(kind, error.after)
             raise
+
+
+def _scope(message: MessageOut, key: str) -> str:
+    """All posts of one turn: while this process brings them, nobody else does."""
+    return f"{message.answers} {key.rpartition('.')[0]}"
 
 
 def split(ref: PostRef) -> tuple[str, str, str]:

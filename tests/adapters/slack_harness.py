@@ -47,7 +47,8 @@ class SlackHarness:
         async with asyncio.timeout(20):
             while (await adapter.health()).state != "ok" or len(self.slack.sockets) < 2:
                 if self.running.done():
-                    await self.running
+                    ended, self.running = self.running, None
+                    await ended
                 await asyncio.sleep(0.01)
         return adapter
 

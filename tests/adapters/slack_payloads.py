@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import itertools
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -43,4 +44,4 @@ def interaction(name: str, **fields: Any) -> dict[str, Any]:
 def written(text: str) -> str:
     """A person's words as Slack delivers them; mentions in them are kept."""
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return text.replace("&lt;@U", "<@U").replace("&lt;!", "<!")
+    return re.sub(r"&lt;(@U[A-Z0-9]+|![a-z]+)&gt;", r"<\1>", text)
