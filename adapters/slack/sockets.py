@@ -142,16 +142,21 @@ class Sockets:
                 await line.end()
 
     async def _watch(self, back: Callable[[float], None]) -> None:
-        since, up = 0.0, False
+        """A gap is where no connection of before is open any more, however short it was."""
+        before: list[Any] = []
+        looked = since = 0.0
+        ever = False
         while True:
-            now = await self.connected() > 0
-            if now and not up:
+            lines = [line for line in tuple(self._lines) if await line.is_connected()]
+            now = [line.current_session for line in lines]
+            if now and not any(session in before for session in now):
                 self.trouble = ""
-                back(since)
-            elif up and not now:
-                since = time.time()
+                back((since or looked) if ever else 0.0)
+                since, ever = 0.0, True
+            elif before and not now:
+                since = looked
                 log.warning("no connection to Slack")
-            up = now
+            before, looked = now, time.time()
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _heard(self, client: AsyncBaseSocketModeClient, request: SocketModeRequest) -> None:

@@ -65,7 +65,7 @@ async def test_outage_and_back():
         await town.slack.start()
         wanted = {"before", "direct", "follow-up in the dark", "a new mention", "and more",
                   "a new direct one"}  # fmt: skip
-        await town.slack.space.until(lambda: {m.text for m in host.messages} == wanted, 40)
+        await town.slack.space.until(lambda: {m.text for m in host.messages} == wanted)
         assert (await adapter.health()).state == "ok"
         assert len(host.messages) == len(wanted)
 
