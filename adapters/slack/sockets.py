@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -31,7 +32,14 @@ class _Line(SocketModeClient):
     """Renews its connection only while no other line renews its own: the SDK closes the old one
     before it opens the new one."""
 
-    def __init__(self, api: Api, app_token: str, one_at_a_time: asyncio.Lock, ping: float) -> None:
+    def __init__(
+        self,
+        api: Api,
+        app_token: str,
+        one_at_a_time: asyncio.Lock,
+        opened: asyncio.Event,
+        ping: float,
+    ) -> None:
         super().__init__(
             app_token,
             logger=quiet(),
@@ -39,6 +47,11 @@ class _Line(SocketModeClient):
             ping_interval=ping,
         )
         self._one_at_a_time = one_at_a_time
+        self._opened = opened
+
+    async def connect(self) -> None:
+        await super().connect()  # type: ignore[no-untyped-call]
+        self._opened.set()
 
     async def connect_to_new_endpoint(self, force: bool = False) -> None:
         async with self._one_at_a_time:
@@ -66,6 +79,7 @@ class Sockets:
         self._app = app
         self._ping = ping
         self._one_at_a_time = asyncio.Lock()
+        self._opened = asyncio.Event()
         self._lines: set[_Line] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closing = False
@@ -122,11 +136,11 @@ class Sockets:
 
     async def _keep(self, address: str) -> None:
         """Returns once the line has been down for too long; it is closed then."""
-        line = _Line(self._api, self._token, self._one_at_a_time, self._ping)
+        line = _Line(self._api, self._token, self._one_at_a_time, self._opened, self._ping)
         line.wss_uri = address
         line.socket_mode_request_listeners.append(self._heard)
         self._lines.add(line)
-        connecting = asyncio.create_task(line.connect())  # type: ignore[no-untyped-call]
+        connecting = asyncio.create_task(line.connect())
         try:
             well = time.monotonic()
             while time.monotonic() - well < DOWN_SECONDS:
@@ -157,7 +171,10 @@ class Sockets:
                 since = looked
                 log.warning("no connection to Slack")
             before, looked = now, time.time()
-            await asyncio.sleep(LOOK_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._opened.wait()
+            self._opened.clear()
 
     async def _heard(self, client: AsyncBaseSocketModeClient, request: SocketModeRequest) -> None:
         """Acknowledges only what was stored: all else Slack delivers again."""
