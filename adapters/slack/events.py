@@ -189,7 +189,7 @@ def _event(body: Mapping[str, Any], event: Mapping[str, Any]) -> Event:
 def said(message: Mapping[str, Any], channel: str, *, shared: bool = False) -> Said | None:
     """A message as an event or the history of a conversation has it."""
     user = str(message.get("user") or "")
-    if not user or message.get("bot_id") or message.get("subtype", "") not in _WORDS:
+    if not user or message.get("bot_id") or str(message.get("subtype") or "") not in _WORDS:
         return None
     shares = tuple(
         _share(part)
