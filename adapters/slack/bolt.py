@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -35,7 +36,7 @@ def bolt_app(
 
     app = AsyncApp(
         name="bascule",
-        logger=quiet(),
+        logger=quiet("bolt", logging.ERROR),  # it warns of variables that it would read itself
         signing_secret=signing_secret,
         authorize=authorize,
         # Without a token of its own: `authorize` gives it.

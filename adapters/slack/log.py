@@ -20,11 +20,11 @@ class _Hide(logging.Filter):
         return True
 
 
-def quiet() -> logging.Logger:
+def quiet(name: str = "sdk", level: int = logging.WARNING) -> logging.Logger:
     """What slack_sdk and slack-bolt write to. Warnings and worse only: what they log below holds
     people's words."""
-    logger = logging.getLogger("adapters.slack.sdk")
-    logger.setLevel(logging.WARNING)
+    logger = logging.getLogger(f"adapters.slack.{name}")
+    logger.setLevel(level)
     if not any(isinstance(known, _Hide) for known in logger.filters):
         logger.addFilter(_Hide())
     return logger
