@@ -39,6 +39,7 @@ from adapters.slack.posts import Posts
 from adapters.slack.settings import SlackSettings
 from adapters.slack.slash import Commands
 from adapters.slack.sockets import Sockets
+from adapters.slack.streams import Streams
 from adapters.slack.uploads import FILE_LIMIT, Uploads
 from adapters.slack.welcome import Welcome
 
@@ -65,7 +66,8 @@ class SlackAdapter:
         self._gone = ""
         self._api = Api(settings.bot_token, settings.api_url, trouble=self._troubled)
         self._pace = Pace()
-        self._posts = Posts(self._api, self._pace, Uploads(self._api))
+        streams = Streams(self._api, self._pace)
+        self._posts = Posts(self._api, self._pace, Uploads(self._api), streams)
         self._downloads = Downloads(self._api, settings.api_url, settings.bot_token)
         self._status = StatusLines(self._api)
         self._marks = Marks(self._api, self._pace)

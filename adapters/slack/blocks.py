@@ -13,8 +13,9 @@ from typing import Any
 from adapters.contract import FOLDED, Choice, MessageOut, Step
 from adapters.slack.words import calling_nobody, clipped, escaped, joined
 
-TEXT_LIMIT = 10_000
-"""Characters of Markdown in a post: all blocks of one together fail near 13,200."""
+TEXT_LIMIT = 8_000
+"""Characters of Markdown in a post: all blocks of one together fail near 13,200, and steps, buttons
+and line ends need room, too."""
 BUTTON_LABEL, BUTTONS = 75, 5
 HINT = 160
 STEPS_ROOM = 2_400
@@ -41,7 +42,7 @@ def render(message: MessageOut) -> Rendered:
     blocks += _choices(message.choices)
     if message.status and not message.final:
         blocks += small([message.status])
-        blocks.append({"type": "actions", "elements": [_stop()]})
+        blocks.append(stop_row())
     lines = [markdown, *step_lines(message.steps)]
     text = "\n".join(line for line in lines if line.strip())
     if not text:
@@ -106,8 +107,10 @@ def button(number: int, choice: Choice) -> dict[str, Any]:
     return made
 
 
-def _stop() -> dict[str, Any]:
-    return {"type": "button", "action_id": STOP, "value": STOP, "text": plain("Stop", 75)}
+def stop_row() -> dict[str, Any]:
+    """The button that stops what is being written."""
+    stop = {"type": "button", "action_id": STOP, "value": STOP, "text": plain("Stop", 75)}
+    return {"type": "actions", "elements": [stop]}
 
 
 def plain(text: str, limit: int) -> dict[str, Any]:
@@ -119,6 +122,11 @@ def plain(text: str, limit: int) -> dict[str, Any]:
 def section(mrkdwn: str) -> dict[str, Any]:
     """Slack's own markup; whoever writes it escapes what is somebody else's."""
     return {"type": "section", "text": {"type": "mrkdwn", "text": clipped(mrkdwn, 3000)}}
+
+
+def bare(rendered: Rendered) -> Rendered:
+    """The text alone, which may be longer than blocks together."""
+    return Rendered(rendered.text, [])
 
 
 def simpler(rendered: Rendered) -> Rendered:

@@ -183,7 +183,7 @@ class Intake:
         """Raises `NotStored`."""
         receipt = await self._host.submit(message)
         if receipt.outcome == "stored":
-            self._posts.fresh(message.keys[0])
+            self._posts.fresh(message.keys[0], message.sender.identity)
 
     async def _changed(self, event: Changed) -> None:
         at = self.address(event.channel, event.thread or event.ts, event.direct)

@@ -21,9 +21,10 @@ from adapters.contract import (
 )
 from adapters.slack import thread as slack_thread
 from adapters.slack.api import Api, Bot, Refused, TooFast
-from adapters.slack.blocks import Rendered, render, simpler
+from adapters.slack.blocks import Rendered, bare, render, simpler
 from adapters.slack.forms import key_in, metadata
 from adapters.slack.pace import Kind, Pace
+from adapters.slack.streams import CONFLICT, Streams
 from adapters.slack.uploads import Uploads
 
 log = structlog.get_logger()
@@ -44,17 +45,24 @@ class Posts:
     broke off, the thread is read before anything is posted again."""
 
     def __init__(
-        self, api: Api, pace: Pace, uploads: Uploads, clock: Callable[[], float] = time.time
+        self,
+        api: Api,
+        pace: Pace,
+        uploads: Uploads,
+        streams: Streams,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._api = api
         self._pace = pace
         self._uploads = uploads
+        self._streams = streams
         self._clock = clock
         self._refs: OrderedDict[str, PostRef] = OrderedDict()
         self._keys: OrderedDict[str, str] = OrderedDict()
         """The key for a post's ref."""
         self._private: OrderedDict[str, str] = OrderedDict()
         """What a private post says, by its ref."""
+        self._edited: OrderedDict[str, None] = OrderedDict()
         self._tried: set[str] = set()
         self._looked: OrderedDict[str, float] = OrderedDict()
         self._direct: OrderedDict[str, str] = OrderedDict()
@@ -67,9 +75,10 @@ class Posts:
         """A channel itself, outside any thread, as this person sees it."""
         return Address("slack", bot.team, channel, direct=self._direct.get(channel) == user)
 
-    def fresh(self, message_key: str) -> None:
+    def fresh(self, message_key: str, whose: Identity) -> None:
         """This process has just stored that message: nothing can have been posted about it."""
         _keep(self._looked, message_key, self._clock())
+        self._streams.asked(message_key, whose.user, whose.tenant)
 
     async def send(self, bot: Bot, to: Address, message: MessageOut, key: str) -> PostRef:
         """See the port."""
@@ -83,7 +92,10 @@ class Posts:
             await self._files(bot, to, found, message)
             return found
         self._tried.add(key)
-        ref = await self._post(to.channel, to.thread, message, key)
+        ref = await self._streams.begin(to, message) if self._streams.fits(to, message) else None
+        if ref is None:
+            ref = await self._post(to.channel, to.thread, message, key)
+        self._know(key, ref)
         self._tried.discard(key)
         if message.answers:
             _keep(self._looked, _scope(message, key), self._clock())
@@ -92,36 +104,49 @@ class Posts:
 
     async def edit(self, bot: Bot, to: Address, ref: PostRef, message: MessageOut) -> None:
         """See the port. A private post cannot be changed: what it says newly is posted again."""
-        channel, ts, user = split(ref)
+        channel, _, user = split(ref)
         if user:
             if self._private.get(ref.id) != render(message).text:
                 await self._whisper(channel, to.thread, user, message)
                 _keep(self._private, ref.id, render(message).text)
             return
+        _keep(self._edited, ref.id, None)
+        if self._streams.is_open(ref):
+            if await self._streams.grow(ref, message):
+                return
+            await self._streams.end(ref)
         if not message.final and (wait := self._pace.wait("edit")) > PATIENCE:
             raise TryLater("Slack bears no more edits a minute.", after=min(wait, 10.0))
         await self._pace.turn("edit")
-        key = self._keys.get(ref.id, "")
-        carried: dict[str, Any] = {}
-        if key or any(choice.form for choice in message.choices):
-            carried["metadata"] = metadata(key, message.choices)
         shown = render(message)
-
-        async def update(shown: Rendered) -> None:
-            await self._ask(
-                "edit",
-                self._api.web.chat_update(
-                    channel=channel, ts=ts, text=shown.text, blocks=shown.blocks, **carried
-                ),
-            )
-
         try:
-            await update(shown)
+            await self._update(ref, message, shown)
         except Refused as error:
-            if error.code not in _BLOCKS:
-                raise
-            await update(simpler(shown))
+            if error.code == CONFLICT:
+                # An earlier process began it as a stream.
+                await self._streams.end(ref)
+                await self._update(ref, message, shown, stream=True)
+            else:
+                await self._update(ref, message, _instead(error, shown, message))
         await self._files(bot, to, ref, message)
+
+    async def _update(
+        self, ref: PostRef, message: MessageOut, shown: Rendered, *, stream: bool = False
+    ) -> None:
+        channel, ts, _ = split(ref)
+        key = self._keys.get(ref.id, "")
+        forms = any(choice.form for choice in message.choices)
+        await self._ask(
+            "edit",
+            self._api.web.chat_update(
+                channel=channel,
+                ts=ts,
+                text=shown.text,
+                blocks=shown.blocks or None,
+                # What was a stream gets some in any case: one of ours without any is an orphan.
+                metadata=metadata(key, message.choices) if key or forms or stream else None,
+            ),
+        )
 
     async def _files(self, bot: Bot, to: Address, ref: PostRef, message: MessageOut) -> None:
         channel, ts, user = split(ref)
@@ -140,7 +165,7 @@ class Posts:
                     channel=channel,
                     thread_ts=thread or None,
                     text=shown.text,
-                    blocks=shown.blocks,
+                    blocks=shown.blocks or None,
                     metadata=metadata(key, message.choices),
                     unfurl_links=False,
                     unfurl_media=False,
@@ -150,9 +175,7 @@ class Posts:
         try:
             said = await post(shown)
         except Refused as error:
-            if error.code not in _BLOCKS:
-                raise
-            said = await post(simpler(shown))
+            said = await post(_instead(error, shown, message))
         ref = PostRef(f"{said.get('channel') or channel}:{said['ts']}")
         self._know(key, ref)
         self._uploads.begin(*split(ref)[:2])
@@ -212,12 +235,29 @@ class Posts:
         return self._clock() - looked > FRESH_SECONDS
 
     async def _find(self, bot: Bot, to: Address, message: MessageOut, key: str) -> PostRef | None:
+        """The post of this key in the thread. A stream carries no key until it is over: one of
+        ours that nobody has named is this one, begun by a process that died before it could say
+        so, since whoever takes up a turn edits the posts it knows before it makes another."""
         _, _, asked_at = message.answers.rpartition(":")
         oldest = asked_at or f"{self._clock() - LOOK_BACK:.6f}"
+        orphan: PostRef | None = None
         async for one in slack_thread.replies(self._api, to.channel, to.thread, oldest):
-            if is_ours(bot, one) and (carried := key_in(one)):
-                self._know(carried, PostRef(f"{to.channel}:{one['ts']}"))
-        return self._refs.get(key)
+            ref = PostRef(f"{to.channel}:{one['ts']}")
+            if not is_ours(bot, one) or str(one["ts"]) == to.thread:
+                continue
+            if carried := key_in(one):
+                self._know(carried, ref)
+            elif not (one.get("metadata") or one.get("files") or self._is_known(ref)):
+                orphan = ref
+        found = self._refs.get(key)
+        if found is None and orphan is not None and message.answers and message.tone == "answer":
+            log.info("a stream that was left alone is taken up", key=key)
+            self._know(key, orphan)
+            found = orphan
+        return found
+
+    def _is_known(self, ref: PostRef) -> bool:
+        return ref.id in self._keys or ref.id in self._edited
 
     def _know(self, key: str, ref: PostRef) -> None:
         _keep(self._refs, key, ref)
@@ -229,6 +269,15 @@ class Posts:
         except TooFast as error:
             self._pace.block(kind, error.after)
             raise
+
+
+def _instead(error: Refused, shown: Rendered, message: MessageOut) -> Rendered:
+    """What may be taken where these blocks were not. Raises the error where nothing would."""
+    if error.code not in _BLOCKS:
+        raise error
+    if error.code == "msg_blocks_too_long" and not message.choices:
+        return bare(shown)
+    return simpler(shown)
 
 
 def _scope(message: MessageOut, key: str) -> str:

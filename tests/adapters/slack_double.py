@@ -36,11 +36,12 @@ class Envelope:
         self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
     def frame(self) -> str:
-        more = (
-            {"retry_attempt": self.attempt, "retry_reason": ""} if self.kind == "events_api" else {}
-        )
-        return json.dumps({"type": self.kind, "envelope_id": self.id, "payload": self.payload,
-                           "accepts_response_payload": self.kind != "events_api", **more})  # fmt: skip
+        made = {"type": self.kind, "envelope_id": self.id, "payload": self.payload}
+        if self.kind == "events_api":
+            made |= {"retry_attempt": self.attempt, "retry_reason": ""}
+        else:
+            made["accepts_response_payload"] = True
+        return json.dumps(made)
 
 
 class SlackDouble:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 from tests.adapters.slack_payloads import APP, BOT, BOT_USER, TEAM
-from tests.adapters.slack_rules import check_message, check_view
+from tests.adapters.slack_rules import check_blocks, check_message, check_view
 from tests.adapters.slack_workspace import SlackError, Workspace
 
 Args = dict[str, Any]
@@ -64,9 +65,72 @@ class Methods:
         if args["user"] not in place.members:
             raise SlackError("user_not_in_channel")
         made = {**OWN, "to": args["user"], "ts": self.space.ts(), "text": args["text"],
-                "blocks": blocks, "channel": place.id, "thread_ts": args.get("thread_ts")}  # fmt: skip
+                "blocks": blocks, "channel": place.id,
+                "thread_ts": args.get("thread_ts")}  # fmt: skip
         self.space.ephemeral.append(made)
         return {"message_ts": made["ts"]}
+
+    def chat_startStream(self, args: Args) -> Args:  # noqa: N802
+        place = self.space.channel(args["channel"])
+        self._writable(place)
+        self.space.message(place.id, args["thread_ts"])
+        if not place.id.startswith("D") and not (
+            args.get("recipient_user_id") and args.get("recipient_team_id")
+        ):
+            raise SlackError("missing_recipient_user_id")
+        begun = {**OWN, "text": "", "blocks": [], "thread_ts": args["thread_ts"]}
+        self._append(begun, args.get("chunks") or [])
+        made = self.space.add(place.id, begun)
+        self.space.streams[(place.id, made["ts"])] = time.time()
+        return {"channel": place.id, "ts": made["ts"]}
+
+    def chat_appendStream(self, args: Args) -> Args:  # noqa: N802
+        self._streaming(args)
+        self._append(self.space.message(args["channel"], args["ts"]), args["chunks"])
+        return {"channel": args["channel"], "ts": args["ts"]}
+
+    def chat_stopStream(self, args: Args) -> Args:  # noqa: N802
+        self._streaming(args)
+        del self.space.streams[(args["channel"], args["ts"])]
+        if args.get("metadata"):
+            self.space.message(args["channel"], args["ts"])["metadata"] = args["metadata"]
+        return {"channel": args["channel"], "ts": args["ts"]}
+
+    def _streaming(self, args: Args) -> None:
+        place = (args["channel"], args["ts"])
+        self.space.message(*place)
+        if self.space.expiring_streams:
+            self.space.streams.pop(place, None)
+        if place not in self.space.streams:
+            raise SlackError("message_not_in_streaming_state")
+
+    def _append(self, message: Args, chunks: list[Args]) -> None:
+        blocks = message["blocks"]
+        for chunk in chunks:
+            if chunk["type"] == "markdown_text":
+                if not 1 <= len(chunk["text"]) <= 12_000:
+                    raise SlackError("invalid_chunks")
+                message["text"] += chunk["text"]
+                if not blocks or blocks[-1]["type"] != "markdown":
+                    blocks.append({"type": "markdown", "text": ""})
+                blocks[-1]["text"] += chunk["text"]
+            elif chunk["type"] == "task_update":
+                self._task(blocks, chunk)
+            elif chunk["type"] == "blocks" and not self.space.plain_streams:
+                check_blocks(chunk["blocks"])
+                blocks += chunk["blocks"]
+            else:
+                raise SlackError("invalid_chunks")
+
+    def _task(self, blocks: list[Args], chunk: Args) -> None:
+        if chunk["status"] not in ("pending", "in_progress", "complete", "error"):
+            raise SlackError("invalid_chunks")
+        made = {**chunk, "type": "task_card", "task_id": chunk["id"]}
+        for number, block in enumerate(blocks):
+            if block.get("task_id") == chunk["id"]:
+                blocks[number] = made
+                return
+        blocks.append(made)
 
     def conversations_replies(self, args: Args) -> Args:
         place = self.space.channel(args["channel"])

@@ -98,10 +98,13 @@ class Person:
         body["user"] |= {"id": self.user, "username": self.user.lower()}
         body["view"] |= {name: view[name] for name in ("id", "blocks", "private_metadata",
                                                        "callback_id")}  # fmt: skip
-        body["view"]["state"] = {"values": {
-            block["block_id"]: {"value": _state(block["element"], values.get(block["block_id"], ()))}
+        given = {
+            block["block_id"]: {
+                "value": _state(block["element"], values.get(block["block_id"], ()))
+            }
             for block in view["blocks"]
-        }}  # fmt: skip
+        }
+        body["view"]["state"] = {"values": given}
         return await self.slack.deliver(body, "interactive")
 
     async def slash(self, text: str, channel: str = CHANNEL) -> Any:

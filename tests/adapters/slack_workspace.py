@@ -61,7 +61,10 @@ class Workspace:
         self.triggers: dict[str, str] = {}
         """Valid trigger ids and who pressed; each opens one view."""
         self.streams: dict[tuple[str, str], float] = {}
-        self.expire_streams = False
+        self.expiring_streams = False
+        """As Slack does when nothing is added for too long."""
+        self.plain_streams = False
+        """They take text and tasks alone."""
         self.changed = asyncio.Event()
         self.numbers = itertools.count(1)
         self._last = 0

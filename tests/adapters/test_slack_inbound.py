@@ -102,8 +102,9 @@ async def test_words_are_readable(town):
     """Mentions, channels, links and escapes arrive as a person sees them."""
     ts = town.slack.space.ts()
     text = (
-        f"<@{BOT_USER}>: ask <@{BEN}> in <#C0GENERAL|general> about <https://example.org/a?b=1&amp;c=2>"
-        " or <https://example.org|the page>, <!subteam^S0OPS|@ops> and <!here> if 1 &lt; 2 &amp;&amp; 3"
+        f"<@{BOT_USER}>: ask <@{BEN}> in <#C0GENERAL|general> about "
+        "<https://example.org/a?b=1&amp;c=2> or <https://example.org|the page>, "
+        "<!subteam^S0OPS|@ops> and <!here> if 1 &lt; 2 &amp;&amp; 3"
     )
     await town.slack.deliver(event("app_mention", text=text, ts=ts))
     assert town.host.messages[0].text == (
