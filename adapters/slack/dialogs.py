@@ -18,8 +18,9 @@ from adapters.slack.blocks import plain
 from adapters.slack.events import Filled, Pointed, Pressed
 from adapters.slack.forms import form_in
 from adapters.slack.gate import Gate
+from adapters.slack.ledger import is_ours
 from adapters.slack.people import People
-from adapters.slack.posts import Posts, is_ours
+from adapters.slack.posts import Posts
 
 log = structlog.get_logger()
 ASKED = "bascule_asked"

@@ -7,7 +7,7 @@ from typing import Any
 from adapters.contract import Address, Host, Identity
 from adapters.slack.api import Bot
 from adapters.slack.blocks import plain, section
-from adapters.slack.posts import split
+from adapters.slack.ledger import split
 from adapters.slack.words import calling_nobody, clipped, escaped
 
 MOST = 10

@@ -27,38 +27,48 @@ REFRESH_SECONDS = 80.0
 """Slack clears a status after two minutes."""
 WITHOUT_SECONDS = 600.0
 """A workspace that has no status lines is not asked again for so long."""
+LEAST_SECONDS = 4.0
 MOST_MARKED = 5_000
 MOST_WAIT = 30.0
 _LONGEST = 100
 
 
 class StatusLines:
+    """Each thread's line changes once in `LEAST_SECONDS` at most, clearing aside."""
+
     def __init__(self, api: Api) -> None:
         self._api = api
-        self._shown: dict[tuple[str, str], tuple[str, float]] = {}
+        self._wanted: dict[tuple[str, str], str] = {}
+        self._told: dict[tuple[str, str], tuple[str, float]] = {}
         self._without_until = 0.0
 
     async def show(self, at: Address, text: str) -> None:
         """Show `text`, or clear with an empty one."""
         place = (at.channel, at.thread)
-        if not at.thread or (not text and place not in self._shown):
+        if not at.thread:
             return
-        self._shown.pop(place, None)
         if text:
-            self._shown[place] = (text, time.monotonic())
-        await self._tell(place, text)
+            self._wanted[place] = text
+            _, told = self._told.get(place, ("", float("-inf")))
+            if time.monotonic() - told >= LEAST_SECONDS:
+                await self._tell(place, text)
+        elif self._wanted.pop(place, None) is not None or place in self._told:
+            await self._tell(place, "")
+            self._told.pop(place, None)
 
     async def keep(self) -> None:
-        """Show again what Slack would forget; runs until it is cancelled."""
+        """Show what had to wait, and again what Slack would forget; runs until it is cancelled."""
         while True:
-            await asyncio.sleep(REFRESH_SECONDS / 8)
+            await asyncio.sleep(LEAST_SECONDS / 4)
             now = time.monotonic()
-            for place, (text, at) in list(self._shown.items()):
-                if now - at >= REFRESH_SECONDS and place in self._shown:
-                    self._shown[place] = (text, now)
+            for place, text in list(self._wanted.items()):
+                shown, told = self._told.get(place, ("", float("-inf")))
+                pause = REFRESH_SECONDS if shown == text else LEAST_SECONDS
+                if now - told >= pause and self._wanted.get(place) == text:
                     await self._tell(place, text)
 
     async def _tell(self, place: tuple[str, str], text: str) -> None:
+        self._told[place] = (text, time.monotonic())
         if time.monotonic() < self._without_until:
             return
         channel, thread = place

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -19,23 +20,19 @@ from adapters.contract import (
     PostRef,
     TryLater,
 )
-from adapters.slack import thread as slack_thread
 from adapters.slack.api import Api, Bot, Refused, TooFast
 from adapters.slack.blocks import Rendered, bare, render, simpler
-from adapters.slack.forms import key_in, metadata
+from adapters.slack.forms import metadata
+from adapters.slack.ledger import Ledger, keep, split
 from adapters.slack.pace import Kind, Pace
 from adapters.slack.streams import CONFLICT, Streams
 from adapters.slack.uploads import Uploads
 
 log = structlog.get_logger()
-MOST_KNOWN = 20_000
-FRESH_SECONDS = 8.0
-"""A message that this process stored so recently was nobody else's before: another node takes a
-conversation over after 12 s at the soonest."""
+STATUS_SECONDS = 30.0
+"""Between two edits that would change nothing but the status."""
 PATIENCE = 3.0
 """Seconds that an edit in between waits for its place; then the bridge comes with a newer one."""
-LOOK_BACK = 86_400.0
-"""Seconds, for what answers no message."""
 _NOT_THERE = {"user_not_in_channel", "not_in_channel"}
 _BLOCKS = {"invalid_blocks", "invalid_blocks_format", "msg_blocks_too_long", "unknown_block"}
 
@@ -50,26 +47,23 @@ class Posts:
         pace: Pace,
         uploads: Uploads,
         streams: Streams,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._api = api
         self._pace = pace
         self._uploads = uploads
         self._streams = streams
         self._clock = clock
-        self._refs: OrderedDict[str, PostRef] = OrderedDict()
-        self._keys: OrderedDict[str, str] = OrderedDict()
-        """The key for a post's ref."""
+        self._ledger = Ledger(api)
         self._private: OrderedDict[str, str] = OrderedDict()
         """What a private post says, by its ref."""
-        self._edited: OrderedDict[str, None] = OrderedDict()
-        self._tried: set[str] = set()
-        self._looked: OrderedDict[str, float] = OrderedDict()
+        self._shown: OrderedDict[str, tuple[MessageOut, float]] = OrderedDict()
+        """How a post was last edited, but for its status, and when."""
         self._direct: OrderedDict[str, str] = OrderedDict()
 
     def direct(self, channel: str, user: str) -> None:
         """Nobody but this person and the bot can read there."""
-        _keep(self._direct, channel, user)
+        keep(self._direct, channel, user)
 
     def place(self, bot: Bot, channel: str, user: str) -> Address:
         """A channel itself, outside any thread, as this person sees it."""
@@ -77,28 +71,25 @@ class Posts:
 
     def fresh(self, message_key: str, whose: Identity) -> None:
         """This process has just stored that message: nothing can have been posted about it."""
-        _keep(self._looked, message_key, self._clock())
+        self._ledger.fresh(message_key)
         self._streams.asked(message_key, whose.user, whose.tenant)
 
     async def send(self, bot: Bot, to: Address, message: MessageOut, key: str) -> PostRef:
         """See the port."""
-        if (known := self._refs.get(key)) is not None:
+        if (known := self._ledger.ref(key)) is not None:
             await self._files(bot, to, known, message)
             return known
         whom = message.only_for
         if whom is not None and not (to.direct and self._direct.get(to.channel) == whom.user):
             return await self._send_private(bot, to, message, whom, key)
-        if self._must_look(message, key) and (found := await self._find(bot, to, message, key)):
-            await self._files(bot, to, found, message)
-            return found
-        self._tried.add(key)
-        ref = await self._streams.begin(to, message) if self._streams.fits(to, message) else None
+        ref = await self._ledger.find(bot, to, message, key)
         if ref is None:
-            ref = await self._post(to.channel, to.thread, message, key)
-        self._know(key, ref)
-        self._tried.discard(key)
-        if message.answers:
-            _keep(self._looked, _scope(message, key), self._clock())
+            self._ledger.trying(key)
+            if self._streams.fits(to, message):
+                ref = await self._streams.begin(to, message)
+            if ref is None:
+                ref = await self._post(to.channel, to.thread, message, key)
+            self._ledger.made(key, ref, message)
         await self._files(bot, to, ref, message)
         return ref
 
@@ -108,15 +99,20 @@ class Posts:
         if user:
             if self._private.get(ref.id) != render(message).text:
                 await self._whisper(channel, to.thread, user, message)
-                _keep(self._private, ref.id, render(message).text)
+                keep(self._private, ref.id, render(message).text)
             return
-        _keep(self._edited, ref.id, None)
+        self._ledger.named(ref)
         if self._streams.is_open(ref):
             if await self._streams.grow(ref, message):
                 return
             await self._streams.end(ref)
-        if not message.final and (wait := self._pace.wait("edit")) > PATIENCE:
-            raise TryLater("Slack bears no more edits a minute.", after=min(wait, 10.0))
+        core = replace(message, status="", answers="")
+        if not message.final:
+            before, at = self._shown.get(ref.id, (None, 0.0))
+            if before == core and self._clock() - at < STATUS_SECONDS:
+                return  # the status line says it, and Slack bears few edits a minute
+            if (wait := self._pace.wait("edit")) > PATIENCE:
+                raise TryLater("Slack bears no more edits a minute.", after=min(wait, 10.0))
         await self._pace.turn("edit")
         shown = render(message)
         try:
@@ -128,13 +124,14 @@ class Posts:
                 await self._update(ref, message, shown, stream=True)
             else:
                 await self._update(ref, message, _instead(error, shown, message))
+        keep(self._shown, ref.id, (core, self._clock()))
         await self._files(bot, to, ref, message)
 
     async def _update(
         self, ref: PostRef, message: MessageOut, shown: Rendered, *, stream: bool = False
     ) -> None:
         channel, ts, _ = split(ref)
-        key = self._keys.get(ref.id, "")
+        key = self._ledger.key(ref)
         forms = any(choice.form for choice in message.choices)
         await self._ask(
             "edit",
@@ -177,7 +174,7 @@ class Posts:
         except Refused as error:
             said = await post(_instead(error, shown, message))
         ref = PostRef(f"{said.get('channel') or channel}:{said['ts']}")
-        self._know(key, ref)
+        self._ledger.know(key, ref)
         self._uploads.begin(*split(ref)[:2])
         return ref
 
@@ -197,8 +194,8 @@ class Posts:
                 if error.missing not in _NOT_THERE:
                     raise
             else:
-                self._know(key, ref)
-                _keep(self._private, ref.id, render(message).text)
+                self._ledger.know(key, ref)
+                keep(self._private, ref.id, render(message).text)
                 return ref
         ref = await self._post(whom.user, "", message, key)
         await self._files(bot, to, ref, message)
@@ -226,43 +223,6 @@ class Posts:
         )
         return PostRef(f"{channel}:{said.get('message_ts', '')}:{user}")
 
-    def _must_look(self, message: MessageOut, key: str) -> bool:
-        """Whether an earlier process, or another node, may have posted it already."""
-        if key in self._tried or not message.answers:
-            return True
-        known = (message.answers, _scope(message, key))
-        looked = max(self._looked.get(name, 0.0) for name in known)
-        return self._clock() - looked > FRESH_SECONDS
-
-    async def _find(self, bot: Bot, to: Address, message: MessageOut, key: str) -> PostRef | None:
-        """The post of this key in the thread. A stream carries no key until it is over: one of
-        ours that nobody has named is this one, begun by a process that died before it could say
-        so, since whoever takes up a turn edits the posts it knows before it makes another."""
-        _, _, asked_at = message.answers.rpartition(":")
-        oldest = asked_at or f"{self._clock() - LOOK_BACK:.6f}"
-        orphan: PostRef | None = None
-        async for one in slack_thread.replies(self._api, to.channel, to.thread, oldest):
-            ref = PostRef(f"{to.channel}:{one['ts']}")
-            if not is_ours(bot, one) or str(one["ts"]) == to.thread:
-                continue
-            if carried := key_in(one):
-                self._know(carried, ref)
-            elif not (one.get("metadata") or one.get("files") or self._is_known(ref)):
-                orphan = ref
-        found = self._refs.get(key)
-        if found is None and orphan is not None and message.answers and message.tone == "answer":
-            log.info("a stream that was left alone is taken up", key=key)
-            self._know(key, orphan)
-            found = orphan
-        return found
-
-    def _is_known(self, ref: PostRef) -> bool:
-        return ref.id in self._keys or ref.id in self._edited
-
-    def _know(self, key: str, ref: PostRef) -> None:
-        _keep(self._refs, key, ref)
-        _keep(self._keys, ref.id, key)
-
     async def _ask(self, kind: Kind, call: Any) -> Mapping[str, Any]:
         try:
             return await self._api.ask(call)
@@ -278,29 +238,3 @@ def _instead(error: Refused, shown: Rendered, message: MessageOut) -> Rendered:
     if error.code == "msg_blocks_too_long" and not message.choices:
         return bare(shown)
     return simpler(shown)
-
-
-def _scope(message: MessageOut, key: str) -> str:
-    """All posts of one turn: while this process brings them, nobody else does."""
-    return f"{message.answers} {key.rpartition('.')[0]}"
-
-
-def split(ref: PostRef) -> tuple[str, str, str]:
-    """(channel, ts, the one person who sees it). Raises `Gone` for what is no ref of Slack."""
-    channel, _, rest = ref.id.partition(":")
-    ts, _, user = rest.partition(":")
-    if not channel or not ts:
-        raise Gone("This post is none of Slack's.")
-    return channel, ts, user
-
-
-def is_ours(bot: Bot, message: Mapping[str, Any]) -> bool:
-    """Whether the bot itself wrote it."""
-    return message.get("user") == bot.user or (bool(bot.bot) and message.get("bot_id") == bot.bot)
-
-
-def _keep(kept: OrderedDict[str, Any], name: str, value: Any) -> None:
-    kept[name] = value
-    kept.move_to_end(name)
-    if len(kept) > MOST_KNOWN:
-        kept.popitem(last=False)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 import structlog
 from slack_bolt.response import BoltResponse
@@ -29,6 +30,7 @@ from adapters.slack.people import People
 from adapters.slack.posts import Posts
 
 log = structlog.get_logger()
+T = TypeVar("T")
 PATIENCE = 2.2
 """Seconds until a slash command is answered that it goes on: Slack waits for three."""
 AT_WORK = "One moment…"
@@ -43,7 +45,7 @@ class Commands:
         self._people = people
         self._posts = posts
         self._gate = gate
-        self._tasks: set[asyncio.Task[MessageOut]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     async def typed(self, event: Said, at: Address, sender: Sender, name: str, rest: str) -> None:
         """`!word rest`. Raises `NotStored` or `DeliveryError`."""
@@ -54,19 +56,20 @@ class Commands:
     async def run(self, command: CommandIn) -> None:
         """Hand it over and show its giver what came of it. Raises `NotStored`."""
         receipt = await self._host.submit(command)
-        if receipt.reply is None:
-            return
+        if receipt.reply is not None:
+            # By itself: Slack waits three seconds for its acknowledgement, and a post may have to.
+            self._spawn(self._reply(command, receipt.reply))
+
+    async def _reply(self, command: CommandIn, reply: MessageOut) -> None:
         key = f"command.{command.keys[0]}"
         try:
-            await self._posts.send(self._bot, command.address, receipt.reply, key)
+            await self._posts.send(self._bot, command.address, reply, key)
         except DeliveryError as error:
             log.warning("a command's answer was not shown", error=str(error))
 
     async def slash(self, event: Slash) -> BoltResponse:
         """Slack never delivers a slash command again, so it is answered in any case."""
-        task = asyncio.create_task(self._slash(event))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task = self._spawn(self._slash(event))
         done, _ = await asyncio.wait([task], timeout=PATIENCE)
         if done:
             return _answer(task.result())
@@ -102,9 +105,13 @@ class Commands:
     def _later(self, event: Slash, over: asyncio.Task[MessageOut]) -> None:
         if over.cancelled() or over.exception() is not None or not event.answer_at:
             return
-        task: asyncio.Task[Any] = asyncio.create_task(self._answer_later(event, over.result()))
+        self._spawn(self._answer_later(event, over.result()))
+
+    def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _answer_later(self, event: Slash, message: MessageOut) -> None:
         webhook = AsyncWebhookClient(event.answer_at, logger=quiet(), retry_handlers=[])

@@ -29,7 +29,9 @@ class SlackHarness:
         self.ann = Person(self.slack)
         self.said: dict[str, dict] = {}
         self.running: asyncio.Task[None] | None = None
-        root = self.slack.space.add(channel, {"user": ANN, "text": "the beginning"})
+        # Long before the adapter begins: nothing that it could have missed.
+        long_ago = {"user": ANN, "text": "the beginning", "ts": "1700000000.000001"}
+        root = self.slack.space.add(channel, long_ago)
         self.place = Address("slack", TEAM, channel, root["ts"], direct=channel == DM)
 
     def identity(self, who):

@@ -121,6 +121,7 @@ async def test_commands_with_people(town):
     given = town.host.commands[0]
     assert (given.name, given.people) == ("share", (Identity("slack", TEAM, BEN),))
     assert BEN in given.rest
+    await town.slack.space.until(lambda: town.slack.space.ephemeral)
     assert any("Shared." in seen.text for seen in town.slack.space.seen(ANN))
     assert not any("Shared." in seen.text for seen in town.slack.space.seen(BEN))
 

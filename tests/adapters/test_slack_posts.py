@@ -203,6 +203,27 @@ async def test_a_workspace_without_status_lines(town):
     assert len(town.slack.called("assistant.threads.setStatus")) == 1
 
 
+async def test_the_clock_alone_is_no_edit(town):
+    """Edits are few: one that would change nothing but the status is left to the status line."""
+    post = MessageOut("Working", status="Thinking…", final=False)
+    ref = await town.adapter.send(town.place, post, "t_1.0")
+    for seconds in range(3):
+        ticking = MessageOut("Working", status=f"Thinking… {seconds} s", final=False)
+        await town.adapter.edit(town.place, ref, ticking)
+    assert len(town.slack.called("chat.update")) == 1
+    await town.adapter.edit(town.place, ref, MessageOut("Working"))
+    assert len(town.slack.called("chat.update")) == 2
+
+
+async def test_status_lines_do_not_flicker(town):
+    """Of many changes the newest comes within some seconds; clearing comes at once."""
+    for seconds in range(20):
+        await town.adapter.status(town.place, f"Thinking… {seconds} s")
+    await town.slack.space.until(lambda: "Thinking… 19 s" in town.slack.space.status_log)
+    await town.adapter.status(town.place, "")
+    assert town.slack.space.status_log == ["Thinking… 0 s", "Thinking… 19 s", ""]
+
+
 async def test_pace():
     """A channel gets some posts at once and then one a second; the places are given in order."""
     now = 0.0

@@ -7,6 +7,7 @@ import pytest
 from adapters.contract import SetupInvalid
 from adapters.slack import PLUGIN
 from adapters.slack.log import quiet
+from adapters.slack.manifest import manifest
 from adapters.slack.settings import SlackSettings
 from tests.adapters.slack_double import SlackDouble
 from tests.deployment import command
@@ -91,23 +92,25 @@ def test_settings_hide_their_secrets():
 
 
 async def test_manifest(place):
-    """`bascule slack manifest` prints JSON for both modes; Slack has to reach the address."""
+    """`bascule slack manifest` prints JSON to paste, for Socket Mode unless told otherwise."""
     code, out, _ = await command("slack", "manifest", "--name", "Ada", home=place)
     made = json.loads(out)
     assert (code, made["settings"]["socket_mode_enabled"]) == (0, True)
     assert made["features"]["bot_user"]["display_name"] == "Ada"
     assert made["features"]["slash_commands"][0]["should_escape"] is True
+
+
+def test_manifest_for_http():
+    """With an address everything leads there, and Slack has to reach it safely."""
+    made = manifest(public_url="https://bascule.example.org/")
     url = "https://bascule.example.org/slack/events"
-    code, out, _ = await command(
-        "slack", "manifest", "--http", "https://bascule.example.org/", home=place
-    )
-    made = json.loads(out)
     assert made["settings"]["socket_mode_enabled"] is False
     assert made["settings"]["event_subscriptions"]["request_url"] == url
     assert made["settings"]["interactivity"]["request_url"] == url
     assert made["features"]["slash_commands"][0]["url"] == url
-    code, _, err = await command("slack", "manifest", "--http", "http://x", home=place)
-    assert (code, "https://" in err) == (2, True)
+    for wrong in ("http://x.org", "x.org", "https://", "https://me@x.org", "https://x.org/?a"):
+        with pytest.raises(ValueError, match="https"):
+            manifest(public_url=wrong)
 
 
 def test_the_sdk_logs_no_secret(caplog):
