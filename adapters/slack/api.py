@@ -92,12 +92,33 @@ class Refused(DeliveryError):
         self.code = code
 
 
+class Client(AsyncWebClient):
+    """Every call is a POST with its arguments in the body. Slack takes all of its methods so, other
+    servers nothing else; and no argument is in an address that somebody logs."""
+
+    async def api_call(
+        self,
+        api_method: str,
+        *,
+        http_verb: str = "POST",
+        params: dict[str, Any] | None = None,
+        data: Any = None,
+        json: dict[str, Any] | None = None,
+        **more: Any,
+    ) -> AsyncSlackResponse:
+        if params is not None and data is None and json is None:
+            data, params = params, None
+        return await super().api_call(
+            api_method, http_verb="POST", params=params, data=data, json=json, **more
+        )
+
+
 class Api:
     """One workspace. Never tries again by itself: a call that broke off may have been heard."""
 
     def __init__(self, token: str, url: str, *, trouble: Callable[[str], None]) -> None:
         """`trouble` hears in words that the token does not work any more; empty once it does."""
-        self.web = AsyncWebClient(token, url, timeout=SECONDS, logger=quiet(), retry_handlers=[])
+        self.web = Client(token, url, timeout=SECONDS, logger=quiet(), retry_handlers=[])
         self._trouble = trouble
 
     async def ask(
@@ -157,6 +178,8 @@ class Api:
                 after=REVOKED_PAUSE,
                 remedy=RENEW,
             )
+        if not code and status == 404:
+            return Refused("unknown_method")  # of another server, which has fewer
         if code in _BUSY or status >= 500 or not code:
             return TryLater(f"Slack has trouble ({code or status}).", after=PAUSE)
         if code in _GONE:

@@ -110,6 +110,7 @@ class SlackDouble:
 
     async def _api(self, request: web.Request) -> web.Response:
         method = request.match_info["method"]
+        assert not request.query_string, "arguments belong into the body"
         args = await self._args(request)
         token = request.headers.get("Authorization", "").removeprefix("Bearer ")
         token = args.pop("token", "") or token
