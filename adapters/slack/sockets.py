@@ -16,7 +16,7 @@ from slack_sdk.socket_mode.async_client import AsyncBaseSocketModeClient
 from slack_sdk.socket_mode.request import SocketModeRequest
 
 from adapters.contract import DeliveryError, NotAllowed, SetupInvalid
-from adapters.slack.api import Api, Refused, Revoked
+from adapters.slack.api import Api, Revoked
 from adapters.slack.log import quiet
 
 log = structlog.get_logger()
@@ -121,7 +121,7 @@ class Sockets:
                     bots=False,
                 )
                 address = str(said["url"])
-            except (Revoked, NotAllowed, Refused) as error:
+            except (Revoked, NotAllowed) as error:
                 if first and number == 0:
                     raise _refused(error) from None
                 self.trouble = f"Slack does not accept the app's token: {error}"

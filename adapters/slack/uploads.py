@@ -14,6 +14,7 @@ from adapters.slack.api import PAUSE, Api, Bot
 FILE_LIMIT = 256 * 2**20
 """Slack takes up to 1 GiB; the bridge holds a file in memory."""
 MOST_POSTS = 2_000
+_UPLOAD = aiohttp.ClientTimeout(total=600, sock_connect=20, sock_read=60)
 _Known = set[tuple[str, int]]
 
 
@@ -77,7 +78,9 @@ class Uploads:
         session = aiohttp.ClientSession() if own or session is None else session
         try:
             # The address itself is the permission: no token goes with it.
-            async with session.post(url, data=file.data, allow_redirects=False) as answer:
+            async with session.post(
+                url, data=file.data, allow_redirects=False, timeout=_UPLOAD
+            ) as answer:
                 if answer.status != 200:
                     raise TryLater(f"Slack did not take a file ({answer.status}).", after=PAUSE)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:

@@ -60,8 +60,8 @@ def command(text: str) -> tuple[str, str] | None:
 
 def slash(text: str) -> tuple[str, str]:
     """(name, rest) of what follows a slash command; `help` where nothing does."""
-    name, _, rest = text.strip().partition(" ")
-    return name.lstrip("!").lower() or "help", _unmarked(rest.strip())
+    name, *rest = text.split(maxsplit=1)[:2] or ["help"]
+    return name.lstrip("!").lower() or "help", _unmarked("".join(rest))
 
 
 def _unmarked(text: str) -> str:

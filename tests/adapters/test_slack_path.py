@@ -16,7 +16,7 @@ from tests.adapters.slack_double import SlackDouble
 from tests.adapters.slack_payloads import ANN, BEN, CHANNEL, DM
 from tests.adapters.slack_people import Person
 from tests.adapters.slack_workspace import buttons, shown
-from tests.deployment import Deployment
+from tests.deployment import Deployment, command
 
 pytestmark = pytest.mark.full
 SECONDS = 60.0
@@ -92,6 +92,18 @@ async def test_work_in_a_thread(town: Town) -> None:
     await town.sees("Stopped.")
     place = (CHANNEL, thread)
     assert town.slack.space.reactions[place] == ["white_check_mark"]
+
+
+async def test_doctor_and_config(town: Town) -> None:
+    """`bascule doctor` tries the tokens; `bascule config` shows none of them."""
+    given = {**town.up.settings, "BASCULE_HOME": str(town.up.data)}
+    _, out, err = await command("doctor", home=town.up.home, **given)
+    for line in ("✓ Slack bot token", "✓ Slack scopes", "✓ Slack Socket Mode"):
+        assert line in out + err
+    code, shown_now, _ = await command("config", home=town.up.home, **given)
+    assert code == 0
+    assert "SLACK_BOT_TOKEN" in shown_now
+    assert "canary" not in shown_now + out + err + town.up.text()
 
 
 async def test_killed_in_the_middle(town: Town) -> None:
