@@ -25,6 +25,7 @@ from adapters.contract import (
     SetupInvalid,
 )
 from adapters.slack.api import RENEW, Api, Bot, Revoked
+from adapters.slack.arrivals import Arrivals
 from adapters.slack.blocks import TEXT_LIMIT
 from adapters.slack.bolt import bolt_app
 from adapters.slack.catchup import MARK_SECONDS, CatchUp
@@ -66,11 +67,13 @@ class SlackAdapter:
         self._gone = ""
         self._api = Api(settings.bot_token, settings.api_url, trouble=self._troubled)
         self._pace = Pace()
-        streams = Streams(self._api, self._pace)
-        self._posts = Posts(self._api, self._pace, Uploads(self._api), streams)
+        self._arrivals = Arrivals()
+        self._streams = Streams(self._api, self._pace)
+        uploads = Uploads(self._api)
+        self._posts = Posts(self._api, self._pace, uploads, self._streams, self._arrivals)
         self._downloads = Downloads(self._api, settings.api_url, settings.bot_token)
         self._status = StatusLines(self._api)
-        self._marks = Marks(self._api, self._pace)
+        self._marks = Marks(self._api, self._pace, self._arrivals)
         self._bot: Bot | None = None
         self._app: AsyncApp | None = None
         self._sockets: Sockets | None = None
@@ -92,6 +95,8 @@ class SlackAdapter:
                 bot,
                 people,
                 self._posts,
+                self._streams,
+                self._arrivals,
                 gate,
                 Dialogs(self._api, bot, people, self._posts, gate),
                 commands,

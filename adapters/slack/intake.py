@@ -26,6 +26,7 @@ from adapters.contract import (
 )
 from adapters.slack import events, words
 from adapters.slack.api import Bot
+from adapters.slack.arrivals import Arrivals
 from adapters.slack.blocks import STOP
 from adapters.slack.dialogs import Dialogs
 from adapters.slack.downloads import attachments
@@ -34,6 +35,7 @@ from adapters.slack.gate import Gate
 from adapters.slack.people import People, identity
 from adapters.slack.posts import Posts
 from adapters.slack.slash import Commands
+from adapters.slack.streams import Streams
 from adapters.slack.welcome import Welcome
 
 log = structlog.get_logger()
@@ -70,6 +72,8 @@ class Intake:
         bot: Bot,
         people: People,
         posts: Posts,
+        streams: Streams,
+        arrivals: Arrivals,
         gate: Gate,
         dialogs: Dialogs,
         commands: Commands,
@@ -82,6 +86,8 @@ class Intake:
         self._bot = bot
         self._people = people
         self._posts = posts
+        self._streams = streams
+        self._arrivals = arrivals
         self._gate = gate
         self._dialogs = dialogs
         self._commands = commands
@@ -181,9 +187,14 @@ class Intake:
 
     async def submit(self, message: MessageIn) -> None:
         """Raises `NotStored`."""
-        receipt = await self._host.submit(message)
-        if receipt.outcome == "stored":
-            self._posts.fresh(message.keys[0], message.sender.identity)
+        key, whose = message.keys[0], message.sender.identity
+        self._streams.asked(key, whose.user, whose.tenant)
+        self._arrivals.coming(key)
+        new = False
+        try:
+            new = (await self._host.submit(message)).outcome == "stored"
+        finally:
+            self._arrivals.over(key, new)
 
     async def _changed(self, event: Changed) -> None:
         at = self.address(event.channel, event.thread or event.ts, event.direct)

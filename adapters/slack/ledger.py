@@ -13,6 +13,7 @@ import structlog
 from adapters.contract import Address, Gone, MessageOut, PostRef
 from adapters.slack import thread as slack_thread
 from adapters.slack.api import Api, Bot
+from adapters.slack.arrivals import Arrivals
 from adapters.slack.forms import key_in
 
 log = structlog.get_logger()
@@ -27,8 +28,11 @@ _TIME = re.compile(r"\d+\.\d+")
 
 
 class Ledger:
-    def __init__(self, api: Api, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, api: Api, arrivals: Arrivals, clock: Callable[[], float] = time.time
+    ) -> None:
         self._api = api
+        self._arrivals = arrivals
         self._clock = clock
         self._refs: OrderedDict[str, PostRef] = OrderedDict()
         self._keys: OrderedDict[str, str] = OrderedDict()
@@ -36,10 +40,6 @@ class Ledger:
         self._edited: OrderedDict[str, None] = OrderedDict()
         self._tried: set[str] = set()
         self._looked: OrderedDict[str, float] = OrderedDict()
-
-    def fresh(self, message_key: str) -> None:
-        """This process has just stored that message: nothing can have been posted about it."""
-        keep(self._looked, message_key, self._clock())
 
     def ref(self, key: str) -> PostRef | None:
         return self._refs.get(key)
@@ -75,7 +75,7 @@ class Ledger:
         begun by a process that died before it could say so, since whoever takes up a turn edits
         the posts it knows before it makes another.
         """
-        if not self._must_look(message, key):
+        if not await self._must_look(message, key):
             return None
         asked_at = message.answers.rpartition(":")[2]
         since = asked_at if _TIME.fullmatch(asked_at) else f"{self._clock() - LOOK_BACK:.6f}"
@@ -95,12 +95,13 @@ class Ledger:
             found = orphan
         return found
 
-    def _must_look(self, message: MessageOut, key: str) -> bool:
+    async def _must_look(self, message: MessageOut, key: str) -> bool:
         if key in self._tried or not message.answers:
             return True
-        known = (message.answers, _scope(message, key))
-        looked = max(self._looked.get(name, 0.0) for name in known)
-        return self._clock() - looked > FRESH_SECONDS
+        looked = self._looked.get(_scope(message, key), 0.0)
+        if self._clock() - looked <= FRESH_SECONDS:
+            return False
+        return await self._arrivals.age(message.answers) > FRESH_SECONDS
 
     def _is_known(self, ref: PostRef) -> bool:
         return ref.id in self._keys or ref.id in self._edited

@@ -6,12 +6,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from typing import Literal
 
 import structlog
+from slack_sdk.web.async_slack_response import AsyncSlackResponse
 
 from adapters.contract import Address, DeliveryError, NotAllowed
-from adapters.slack.api import Api, Refused
+from adapters.slack.api import Api, Refused, TooFast
+from adapters.slack.arrivals import Arrivals
 from adapters.slack.pace import Pace
 from adapters.slack.words import clipped
 
@@ -29,8 +32,11 @@ WITHOUT_SECONDS = 600.0
 """A workspace that has no status lines is not asked again for so long."""
 LEAST_SECONDS = 4.0
 MOST_MARKED = 5_000
-MOST_WAIT = 30.0
+MOST_WAIT = 60.0
+IN_BETWEEN_WAIT = 0.5
+"""Seconds that a mark may have to wait for its turn, or it is left out."""
 _LONGEST = 100
+Method = Callable[..., Awaitable[AsyncSlackResponse]]
 
 
 class StatusLines:
@@ -85,34 +91,51 @@ class StatusLines:
 
 
 class Marks:
-    def __init__(self, api: Api, pace: Pace) -> None:
+    """Slack bears few of them a minute. So while there are too many, how it stands in between is
+    left to the status line, and only the outcome is marked."""
+
+    def __init__(self, api: Api, pace: Pace, arrivals: Arrivals) -> None:
         self._api = api
         self._pace = pace
+        self._arrivals = arrivals
         self._last: OrderedDict[str, Mark] = OrderedDict()
 
     async def put(self, message_key: str, mark: Mark) -> None:
         """Replace the bot's mark on the message."""
         channel, _, ts = message_key.partition(":")
-        if not channel or not ts or self._pace.wait("mark") > MOST_WAIT:
+        if not channel or not ts or self._too_many(mark):
             return
-        before = self._last.pop(message_key, None)
-        self._last[message_key] = mark
-        if len(self._last) > MOST_MARKED:
-            self._last.popitem(last=False)
+        before = self._last.get(message_key)
         if before == mark:
             return
         if before is not None:
             gone = [before]
+        elif await self._arrivals.age(message_key) < float("inf"):
+            gone = []
         else:  # an earlier process may have marked it
-            gone = [] if mark == "queued" else [one for one in NAMES if one != mark]
-        await self._call(self._api.web.reactions_add, channel, ts, mark)
+            gone = [one for one in NAMES if one != mark]
+        self._keep(message_key, mark)
+        await self._call("mark", self._api.web.reactions_add, channel, ts, mark)
         for one in gone:
-            await self._call(self._api.web.reactions_remove, channel, ts, one)
+            await self._call("unmark", self._api.web.reactions_remove, channel, ts, one)
 
-    async def _call(self, method: object, channel: str, ts: str, mark: Mark) -> None:
-        assert callable(method)  # noqa: S101 - two methods of the client with the same arguments
-        await self._pace.turn("mark")
+    def _too_many(self, mark: Mark) -> bool:
+        wait = max(self._pace.wait("mark"), self._pace.wait("unmark"))
+        return wait > (IN_BETWEEN_WAIT if mark in ("queued", "working") else MOST_WAIT)
+
+    def _keep(self, message_key: str, mark: Mark) -> None:
+        self._last[message_key] = mark
+        self._last.move_to_end(message_key)
+        if len(self._last) > MOST_MARKED:
+            self._last.popitem(last=False)
+
+    async def _call(
+        self, kind: Literal["mark", "unmark"], method: Method, channel: str, ts: str, mark: Mark
+    ) -> None:
+        await self._pace.turn(kind)
         try:
             await self._api.ask(method(channel=channel, timestamp=ts, name=NAMES[mark]))
+        except TooFast as error:
+            self._pace.block(kind, error.after)
         except DeliveryError as error:
             log.debug("mark not set", error=str(error))

@@ -8,13 +8,14 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Literal
 
-Kind = Literal["post", "edit", "append", "start", "mark", "read"]
+Kind = Literal["post", "edit", "append", "start", "mark", "unmark", "read"]
 _A_MINUTE: dict[Kind, float] = {
     "post": 300,
     "edit": 50,
     "append": 100,
     "start": 20,
     "mark": 50,
+    "unmark": 20,
     "read": 45,
 }
 """Calls a minute for the whole workspace, as Slack's documentation has them."""
@@ -24,6 +25,7 @@ _AT_ONCE: dict[Kind, int] = {
     "append": 30,
     "start": 10,
     "mark": 20,
+    "unmark": 15,
     "read": 20,
 }
 CHANNEL_A_SECOND = 1.0

@@ -21,6 +21,7 @@ from adapters.contract import (
     TryLater,
 )
 from adapters.slack.api import Api, Bot, Refused, TooFast
+from adapters.slack.arrivals import Arrivals
 from adapters.slack.blocks import Rendered, bare, render, simpler
 from adapters.slack.forms import metadata
 from adapters.slack.ledger import Ledger, keep, split
@@ -47,6 +48,7 @@ class Posts:
         pace: Pace,
         uploads: Uploads,
         streams: Streams,
+        arrivals: Arrivals,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._api = api
@@ -54,7 +56,7 @@ class Posts:
         self._uploads = uploads
         self._streams = streams
         self._clock = clock
-        self._ledger = Ledger(api)
+        self._ledger = Ledger(api, arrivals)
         self._private: OrderedDict[str, str] = OrderedDict()
         """What a private post says, by its ref."""
         self._shown: OrderedDict[str, tuple[MessageOut, float]] = OrderedDict()
@@ -68,11 +70,6 @@ class Posts:
     def place(self, bot: Bot, channel: str, user: str) -> Address:
         """A channel itself, outside any thread, as this person sees it."""
         return Address("slack", bot.team, channel, direct=self._direct.get(channel) == user)
-
-    def fresh(self, message_key: str, whose: Identity) -> None:
-        """This process has just stored that message: nothing can have been posted about it."""
-        self._ledger.fresh(message_key)
-        self._streams.asked(message_key, whose.user, whose.tenant)
 
     async def send(self, bot: Bot, to: Address, message: MessageOut, key: str) -> PostRef:
         """See the port."""

@@ -65,6 +65,33 @@ async def test_nothing_is_read_back_for_what_was_just_asked(town):
     assert len(town.slack.space.own()) == 2
 
 
+async def test_the_bridge_answers_before_it_has_said_stored(town):
+    """The bridge's first post may come before its word that the message is new: it waits for that
+    and then needs no look at the thread; neither does a mark."""
+
+    class Eager(RecordingHost):
+        async def submit(self, inbound):
+            receipt = await super().submit(inbound)
+            key = inbound.keys[0]
+            self.early = [
+                asyncio.create_task(
+                    town.adapter.send(inbound.address, MessageOut("Hi", answers=key), "t_1.0")
+                ),
+                asyncio.create_task(town.adapter.react(inbound.address, key, "working")),
+            ]
+            await asyncio.sleep(0.05)
+            return receipt
+
+    await town.stop()
+    host = Eager()
+    town.adapter = await town.start(host)
+    await town.ann.write("hello", mention=True)
+    await asyncio.gather(*host.early)
+    assert town.slack.called("conversations.replies") == []
+    await town.adapter.react(host.messages[0].address, host.messages[0].keys[0], "done")
+    assert len(town.slack.called("reactions.remove")) == 1
+
+
 async def test_found_in_a_long_thread(town):
     """A post is found behind hundreds of others, page by page."""
     ref = await town.adapter.send(town.place, MessageOut("the one"), "t_1.0")
@@ -193,6 +220,19 @@ async def test_marks(town):
     adapter = await town.start(town.host)
     await adapter.react(town.place, key, "done")
     assert town.slack.space.reactions[place] == ["white_check_mark"]
+
+
+async def test_few_marks_when_there_are_many_messages(town):
+    """Past what Slack bears only outcomes are marked: none is missing, and none waits behind marks
+    of what was in between."""
+    for number in range(30):
+        key = f"{CHANNEL}:1700000000.{number:06d}"
+        town.slack.space.add(CHANNEL, {"user": ANN, "text": "x", "ts": key.partition(":")[2]})
+        town.adapter._arrivals.over(key, True)
+        await town.adapter.react(town.place, key, "working")
+    put = len(town.slack.called("reactions.add"))
+    assert 10 <= put < 30
+    assert town.slack.called("reactions.remove") == []
 
 
 async def test_a_workspace_without_status_lines(town):
