@@ -86,9 +86,9 @@ async def test_work_in_a_thread(town: Town) -> None:
     assert buttons(town.ann.post("May the agent do this?")) == []
     assert await town.ann.write("read notes.txt", thread=thread)
     await town.sees("Hello from Slack")
-    assert await town.ann.write("slow 30 one two three four five six", thread=thread)
-    await town.offers("one", "Stop")
-    assert await town.ann.press("one", "Stop")
+    assert await town.ann.write("slow 30 alpha beta gamma delta", thread=thread)
+    await town.offers("alpha", "Stop")
+    assert await town.ann.press("alpha", "Stop")
     await town.sees("Stopped.")
     place = (CHANNEL, thread)
     assert town.slack.space.reactions[place] == ["white_check_mark"]
