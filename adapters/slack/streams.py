@@ -50,6 +50,8 @@ class _Stream:
     began: float
     text: str = ""
     steps: dict[str, Step] = field(default_factory=dict)
+    doubtful: bool = False
+    """What it shows is not known for sure."""
 
 
 class Streams:
@@ -126,6 +128,7 @@ class Streams:
             message.final
             or message.choices
             or message.files
+            or stream.doubtful
             or self._clock() - stream.began > LONGEST_SECONDS
             or not _streamed(message).startswith(stream.text)
         ):
@@ -150,6 +153,7 @@ class Streams:
             raise
         except DeliveryError:
             # It may have been heard: what is said next must not be appended twice.
+            stream.doubtful = True
             return False
         return True
 

@@ -145,6 +145,17 @@ async def test_an_append_that_broke_off(town):
     assert shown(post(town)).text.startswith("One and two and three")
 
 
+async def test_an_outage_in_the_middle(town):
+    """While Slack cannot be reached nothing counts as shown: afterwards the post is whole."""
+    ref = await town.adapter.send(town.at, growing(town, "One"), "t_1.0")
+    town.slack.errors["chat.appendStream"] = ["internal_error"]
+    town.slack.errors["chat.stopStream"] = ["internal_error"]
+    with pytest.raises(TryLater):
+        await town.adapter.edit(town.at, ref, growing(town, "One and two"))
+    await town.adapter.edit(town.at, ref, growing(town, "One and two"))
+    assert shown(post(town)).text.startswith("One and two")
+
+
 async def test_too_many_appends(town):
     """Slack asks for patience: what was to be appended is appended later, once."""
     ref = await town.adapter.send(town.at, growing(town, "One"), "t_1.0")
