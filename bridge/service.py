@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from typing import Literal, cast
 
 import structlog
 from aiohttp import web
 
-from adapters.contract import Adapter, DeliveryError, Plugin, SetupInvalid
+from adapters.contract import Adapter, DeliveryError, Plugin, Serves, SetupInvalid
 from agent_service.contract import WARN_SHARE
 from bridge import plugins
 from bridge.agent_client import AgentClient
@@ -272,12 +272,20 @@ class Bridge:
 
     async def _listen(self) -> None:
         where = self.settings.listen
+        served = self._served()
         if where is None:
+            if served:
+                raise SettingsInvalid(
+                    f"BRIDGE_LISTEN: it is off, but the adapters {', '.join(served)} take calls "
+                    "over HTTP; give it a host:port."
+                )
             return
         app = web.Application()
         health.init_app(app, self._checks())
         token = self.settings.bridge_metrics_token.get_secret_value()
         metrics.init_app(app, token, self._counted, self.client.metrics)
+        for name, part in served.items():
+            app.add_subapp(f"/{name}/", part)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         site = web.TCPSite(self._runner, *where)
@@ -290,6 +298,16 @@ class Bridge:
             ) from None
         host, port = self._runner.addresses[0][:2]
         self.address = (str(host), int(port))
+
+    def _served(self) -> dict[str, web.Application]:
+        """What adapters serve over HTTP, by their name."""
+        found: dict[str, web.Application] = {}
+        for name, adapter in self.adapters.items():
+            routes = adapter.routes(self.host) if isinstance(adapter, Serves) else ()
+            if routes:
+                found[name] = web.Application()
+                found[name].add_routes(cast("Sequence[web.AbstractRouteDef]", routes))
+        return found
 
     async def parts(self) -> dict[str, Part]:
         """How every part is, as `/healthz` tells it."""

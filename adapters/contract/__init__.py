@@ -50,6 +50,7 @@ from adapters.contract.port import (
     Place,
     Reacts,
     Receipt,
+    Serves,
     Status,
 )
 
@@ -92,6 +93,7 @@ __all__ = [
     "Reacts",
     "Receipt",
     "Sender",
+    "Serves",
     "SettingField",
     "SetupInvalid",
     "SetupSpec",

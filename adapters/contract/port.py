@@ -226,6 +226,19 @@ class Reacts(Protocol):
 
 
 @runtime_checkable
+class Serves(Protocol):
+    """HTTP that the platform calls, on the bridge's own address."""
+
+    def routes(self, host: Host) -> Sequence[object]:
+        """aiohttp's route definitions (`web.post("/events", handler)`), mounted below the
+        adapter's name: `/slack/events`. Asked once, before the bridge listens; empty where
+        these settings need none. The routes are public: each handler verifies who calls, answers
+        503 while `run` does not run, and raises nothing.
+        """
+        ...
+
+
+@runtime_checkable
 class Earlier(Protocol):
     """What was written in a place before, read only where somebody asks for it."""
 
