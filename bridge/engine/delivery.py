@@ -100,6 +100,7 @@ class Delivery:
         self._settled = asyncio.Event()
         self._settled.set()
         self._pump: asyncio.Task[None] | None = None
+        self._broken: Exception | None = None
 
     def show(self, key: str, message: MessageOut) -> None:
         """From now on the post `key` should look like this. Returns at once. A text that is too
@@ -128,8 +129,10 @@ class Delivery:
 
     async def flush(self) -> bool:
         """Returns when every post shows its last state, or was given up for good; whether all
-        arrived as they should look (see `refused`)."""
+        arrived as they should look (see `refused`). Raises what broke the delivery itself."""
         await self._settled.wait()
+        if self._broken is not None:
+            raise self._broken
         return not self.refused
 
     def answerable(self, key: str) -> bool:
@@ -153,6 +156,10 @@ class Delivery:
                     await self._bring(due)
                 except LeaseLost:
                     return  # the worker is told so too; its posts are somebody else's now
+                except Exception as error:  # noqa: BLE001 - whoever waits for it must hear of it
+                    self._broken = error
+                    self._settled.set()
+                    return
                 continue
             if pause is None:
                 self._settled.set()

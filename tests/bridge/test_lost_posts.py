@@ -43,7 +43,7 @@ async def unrecorded(_key, _ref) -> None:
     """Nobody asks."""
 
 
-def unheard(_name, _error) -> None:
+def unheard(_name, _error, _for_good) -> None:
     """Nobody asks."""
 
 
@@ -151,7 +151,7 @@ async def test_a_call_that_never_returns(hangs):
         assert await shown.flush()
     platform.frozen.clear()
     heard: list[DeliveryError | None] = []
-    shown._report = lambda _, error: heard.append(error)
+    shown._report = lambda _, error, _for_good: heard.append(error)
     shown.show("k", MessageOut("last"))
     await until(lambda: heard)
     assert "in time" in str(heard[0])
