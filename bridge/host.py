@@ -41,6 +41,7 @@ from bridge.engine.worker import Workers
 from bridge.people import access
 from bridge.people.commands import FOR_ADMINS
 from bridge.people.deciders import Deciders
+from bridge.people.sign_in import SignInLinks
 from bridge.store.database import Database
 from bridge.store.schema import conversation, message, seen
 
@@ -60,12 +61,14 @@ class BridgeHost:
         clicks: Clicks,
         client: AgentClient,
         deciders: Deciders,
+        links: SignInLinks,
     ) -> None:
         self._db = db
         self._workers = workers
         self._clicks = clicks
         self._client = client
         self._deciders = deciders
+        self._links = links
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def submit(self, inbound: Inbound) -> Receipt:
@@ -167,6 +170,8 @@ class BridgeHost:
                 text = await reply.call.make(self._client, self._tell_deciders)
             except errors.ServiceError as error:
                 text = f"{error.message} {error.remedy}".strip()
+        if reply.sign_in is not None:
+            text = reply.sign_in(self._links)
         if reply.errand is not None:
             text = await self._workers.run_errand(command, reply.errand)
         only_for = command.sender.identity

@@ -6,7 +6,7 @@ import it cheaply. The HTTP interface that carries them is described by `GET /v1
 """
 
 from agent_service.contract import errors, events, redaction, signing
-from agent_service.contract.audit import AuditEntry
+from agent_service.contract.audit import BEGINNING, AuditEntry, Verdict, chained
 from agent_service.contract.credentials import (
     DEFAULT_CREDENTIAL,
     CredentialKind,
@@ -93,6 +93,7 @@ from agent_service.contract.workspaces import (
 )
 
 __all__ = [
+    "BEGINNING",
     "DEFAULT_CREDENTIAL",
     "DEPTH_LIMIT",
     "HOSTS_LIMIT",
@@ -161,9 +162,11 @@ __all__ = [
     "TurnRequest",
     "TurnState",
     "TurnView",
+    "Verdict",
     "WorkspaceEgress",
     "WorkspaceRemoved",
     "WorkspaceView",
+    "chained",
     "errors",
     "events",
     "redaction",

@@ -13,6 +13,7 @@ from bridge.conversations import governing, sharing
 from bridge.conversations.errands import Errand
 from bridge.people import access
 from bridge.people.access import Person
+from bridge.people.sign_in import SignInLinks
 from bridge.store.database import Database
 
 
@@ -30,6 +31,8 @@ class Reply:
     """It gives the text, and perhaps a file, instead."""
     queued: bool = False
     """It stored a message that is to be taken."""
+    sign_in: Callable[[SignInLinks], str] | None = None
+    """It gives the text, instead: a link to the web admin."""
 
 
 @dataclass(frozen=True, slots=True)

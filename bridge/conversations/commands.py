@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from adapters.contract import CommandIn
 from bridge.conversations import earlier, files, governing, places, share, sharing
 from bridge.conversations.asked import Asked, Command, Commands, Reply
-from bridge.people import access, admission, deciders
+from bridge.people import access, admission, deciders, web
 from bridge.people import commands as people
 from bridge.people.access import shown
 from bridge.store.database import Database
@@ -215,6 +215,7 @@ COMMANDS: Commands = {
     **earlier.COMMANDS,
     **files.COMMANDS,
     **share.COMMANDS,
+    **web.COMMANDS,
     "whoami": (_whoami, "who Bascule takes you for"),
     **people.COMMANDS,
 }

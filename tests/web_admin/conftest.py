@@ -1,0 +1,41 @@
+"""The web admin with everything real behind it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from bridge import log
+from bridge.home import prepare
+from tests.web_admin.pages_house import PagesHouse, Visitor
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A deployment's home whose path is short enough for Unix sockets."""
+    path = Path(tempfile.mkdtemp(prefix="bsc-"))
+    prepare(path)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+async def house(home: Path) -> AsyncIterator[PagesHouse]:
+    """Everything up."""
+    log.configure("human", "info")
+    made = PagesHouse(home)
+    await made.start_agent()
+    await made.open()
+    yield made
+    await made.shut()
+    await made.stop()
+
+
+@pytest.fixture
+async def olga(house: PagesHouse) -> Visitor:
+    """The operator, who claimed the deployment on the pages."""
+    return await house.claimed()
