@@ -77,18 +77,26 @@ def holds(db: sa.Connection, kind: str, actor: str, subject: str) -> bool:
 
 def page(db: sa.Connection, after: int) -> list[AuditEntry]:
     """At most `PAGE` entries after a number, oldest first."""
-    return [
-        AuditEntry(
-            seq=row.seq,
-            at=row.at,
-            kind=row.kind,
-            actor=row.actor,
-            subject=row.subject,
-            hash=row.hash,
-            detail=json.loads(row.detail),
-        )
-        for row in db.execute(_PAGE, {"after": after})
-    ]
+    return [_entry(row) for row in db.execute(_PAGE, {"after": after})]
+
+
+def newest(db: sa.Connection, before: int) -> list[AuditEntry]:
+    """At most `PAGE` entries below a number, newest first."""
+    table = schema.audit
+    query = sa.select(table).where(table.c.seq < before).order_by(table.c.seq.desc()).limit(PAGE)
+    return [_entry(row) for row in db.execute(query)]
+
+
+def _entry(row: Any) -> AuditEntry:
+    return AuditEntry(
+        seq=row.seq,
+        at=row.at,
+        kind=row.kind,
+        actor=row.actor,
+        subject=row.subject,
+        hash=row.hash,
+        detail=json.loads(row.detail),
+    )
 
 
 def verify(db: sa.Connection) -> Verdict:
@@ -173,3 +181,6 @@ class AuditLog:
 
     async def page(self, after: int) -> list[AuditEntry]:
         return await self._database.tx(page, after)
+
+    async def newest(self, before: int) -> list[AuditEntry]:
+        return await self._database.tx(newest, before)

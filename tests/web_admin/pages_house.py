@@ -11,9 +11,9 @@ from argon2 import PasswordHasher
 
 from adapters.contract import Identity, Sender
 from bridge.contract import links
+from tests.bridge.house import House
 from web_admin.service import WebAdmin
 from web_admin.settings import AdminSettings
-from tests.bridge.house import House
 
 QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 """Argon2 itself, with little memory: tests need many."""
@@ -122,12 +122,8 @@ class Visitor:
         self, method: str, path: str, fields: dict[str, str] | None, headers: dict[str, str]
     ) -> Answer:
         given = {**self.headers, **headers}
-        async with self.http.request(
-            method, self.url + path, data=fields, headers=given
-        ) as answer:
-            return Answer(
-                answer.status, dict(answer.headers), await answer.text(), str(answer.url)
-            )
+        async with self.http.request(method, self.url + path, data=fields, headers=given) as answer:
+            return Answer(answer.status, dict(answer.headers), await answer.text(), str(answer.url))
 
     def cookies(self) -> dict[str, str]:
         return {cookie.key: cookie.value for cookie in self.jar}

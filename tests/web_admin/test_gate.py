@@ -113,9 +113,7 @@ async def public(home) -> PagesHouse:
     """Behind a proxy on this machine, under a base path."""
     made = PagesHouse(home)
     await made.start_agent()
-    await made.open(
-        public_url="https://example.org/bascule/", trusted_proxies="127.0.0.1"
-    )
+    await made.open(public_url="https://example.org/bascule/", trusted_proxies="127.0.0.1")
     yield made
     await made.shut()
     await made.stop()
@@ -146,7 +144,7 @@ async def test_behind_a_proxy(public: PagesHouse) -> None:
         headers = {**FORWARDED, "Origin": "https://example.org", "Sec-Fetch-Site": "same-origin",
                    "Cookie": f"__Secure-bascule_visit={token}"}  # fmt: skip
         async with http.post(url, data=form, headers=headers, allow_redirects=False) as answer:
-            assert (answer.status, answer.headers["Location"]) == (303, "/bascule/")
+            assert (answer.status, answer.headers["Location"]) == (303, "/bascule/welcome")
             assert answer.cookies["__Secure-bascule_session"]["secure"]
         async with http.get(f"{public.url}/bascule", headers=FORWARDED) as answer:
             assert str(answer.url).endswith("/bascule/sign-in")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -25,12 +27,15 @@ from agent_service.contract import (
     WorkspaceEgress,
     WorkspaceView,
     errors,
+    events,
 )
 from agent_service.contract.usage import UsageLine
 from web_admin.calls.signed import Caller, path
 
 AUDIENCE = "agent:main"
 TEST_SECONDS = 120.0
+SILENCE = 0.25
+"""Seconds without an event after which all that happened is taken to be read."""
 
 _CREDENTIAL = TypeAdapter(CredentialView)
 _CREDENTIALS = TypeAdapter(tuple[CredentialView, ...])
@@ -134,8 +139,10 @@ class Agent:
 
     # ---- what there is ----
 
-    async def audit(self, after: int) -> tuple[AuditEntry, ...]:
-        return _AUDIT.validate_python(await self._caller.call("GET", path("audit", after=after)))
+    async def audit(self, *, after: int = 0, before: int = 0) -> tuple[AuditEntry, ...]:
+        """200 entries after a number, oldest first; or those below one, newest first."""
+        where = path("audit", after=after, before=before)
+        return _AUDIT.validate_python(await self._caller.call("GET", where))
 
     async def usage(self, since: int) -> tuple[UsageLine, ...]:
         return _USAGE.validate_python(await self._caller.call("GET", path("usage", since=since)))
@@ -143,6 +150,21 @@ class Agent:
     async def conversation(self, conversation: str) -> ConversationView:
         where = path("conversations", conversation)
         return _CONVERSATION.validate_python(await self._caller.call("GET", where))
+
+    async def events_so_far(self, turn: str) -> list[events.Event]:
+        """What a turn has told until now, however long it goes on. Empty where it is not known."""
+        found: list[events.Event] = []
+        try:
+            async with self._caller.stream(path("turns", turn, "events")) as answer:
+                lines = aiter(answer.content)
+                while True:
+                    async with asyncio.timeout(SILENCE):
+                        line = await anext(lines)
+                    if line.startswith(b"data:"):
+                        event = events.from_json(json.loads(line[5:]))
+                        found += [event] if event is not None else []
+        except (TimeoutError, StopAsyncIteration, errors.NotFound, ValueError):
+            return found
 
     async def close_conversation(self, conversation: str) -> None:
         await self._caller.call("POST", path("conversations", conversation, "close"), {})

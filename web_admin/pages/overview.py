@@ -66,7 +66,7 @@ class Overview:
             warnings += _about_bridge(status)
         warnings += [Attention(p.text, p.remedy, "/settings") for p in request[ARRIVAL].problems]
         return {
-            "status": status,
+            "bridge": status,
             "agent": agent,
             "warnings": warnings,
             "answers": sum(line.answers for line in usage),

@@ -129,7 +129,7 @@ class SignIn:
         except (errors.Forbidden, errors.BadRequest) as error:
             return self._claim_form(request, error.message)
         await self._desk.accounts.store(person.id, made, by=person.id)
-        return await self._signed_in(request, person.id, "claim", "/")
+        return await self._signed_in(request, person.id, "claim", "/welcome")
 
     async def _claim_needed(self) -> bool:
         try:
