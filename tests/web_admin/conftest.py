@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from agent_service.testing import ScriptedMessages
 from bridge import log
 from bridge.home import prepare
 from tests.web_admin.pages_house import PagesHouse, Visitor
@@ -27,12 +28,14 @@ def home() -> Iterator[Path]:
 async def house(home: Path) -> AsyncIterator[PagesHouse]:
     """Everything up."""
     log.configure("human", "info")
-    made = PagesHouse(home)
-    await made.start_agent()
-    await made.open()
-    yield made
-    await made.shut()
-    await made.stop()
+    async with ScriptedMessages() as model:
+        made = PagesHouse(home)
+        made.use_model(model.url)
+        await made.start_agent()
+        await made.open()
+        yield made
+        await made.shut()
+        await made.stop()
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import aiohttp
 from argon2 import PasswordHasher
 
 from adapters.contract import Identity, Sender
+from agent_service.settings import AgentSettings
 from bridge.contract import links
 from tests.bridge.house import House
 from web_admin.service import WebAdmin
@@ -133,6 +134,17 @@ class PagesHouse(House):
     """A bridge, an agent service (scripted sessions), the web admin, and visitors."""
 
     admin: WebAdmin
+
+    def use_model(self, url: str, **settings: object) -> None:
+        """What the agent service asks where a key is tested."""
+        self.agent_settings = AgentSettings(
+            _env_file=None,
+            bascule_home=self.home,
+            agent_socket=self.agent_settings.socket,
+            agent_upstream_url=url,
+            agent_api_key="sk-ant-canary-of-the-pages",
+            **settings,
+        )
 
     def admin_settings(self, **values: object) -> AdminSettings:
         return AdminSettings(

@@ -143,10 +143,14 @@ async def test_links_that_are_none(house: PagesHouse, olga: Visitor) -> None:
     other = links.make(["x" * 40], person, "me", now=time.time())
     good = links.make(keys, person, "me", now=time.time())
     tries = {old: "expired", ahead: "expired"}
-    tries |= dict.fromkeys((other, good[:-4], "", "\u2603" * 20), "no link")
+    tries |= dict.fromkeys((other, good[:-4], "", "\u2603" * 20), "no sign-in link")
     for token, word in tries.items():
         answer = await sam.send(f"/{links.PATH}", f"/{links.PATH}", token=token)
-        assert (answer.status, word in answer.text) == (403, True), (token, answer.text)
+        assert (answer.status, word in answer.text) == (403, True), (
+            word,
+            token[-5:],
+            answer.text[:300],
+        )
 
 
 async def test_a_stranger_gets_no_link(house: PagesHouse, olga: Visitor) -> None:

@@ -10,7 +10,7 @@ from aiohttp import web
 from agent_service.contract import CredentialView, errors
 from agent_service.contract.usage import UsageLine
 from bridge.contract import BridgeStatus
-from web_admin.entry.found import ARRIVAL
+from web_admin.entry.found import ARRIVAL, SESSION
 from web_admin.entry.routes import Page
 from web_admin.pages.desk import Desk
 
@@ -32,11 +32,13 @@ class Overview:
 
     def pages(self) -> list[Page]:
         return [
-            Page("GET", "/", self.page, "admin"),
+            Page("GET", "/", self.page, "member"),
             Page("GET", "/overview/now", self.now, "admin"),
         ]
 
     async def page(self, request: web.Request) -> web.StreamResponse:
+        if not request[SESSION].is_admin:
+            return self._desk.to("/me")
         return self._desk.page(request, "overview.html", **await self._data(request))
 
     async def now(self, request: web.Request) -> web.StreamResponse:

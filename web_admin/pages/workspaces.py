@@ -84,6 +84,7 @@ class Workspaces:
             request,
             "workspace.html",
             workspace=workspace,
+            owner=request[SESSION].name if request[SESSION].workspace == workspace else "",
             view=view,
             files=files,
             folder=folder,
