@@ -17,11 +17,12 @@ from web_admin.entry.routes import Who, may
 
 MENU: tuple[tuple[str, str, Who], ...] = (
     ("/", "Overview", "admin"),
-    ("/decisions", "Decisions", "admin"),
+    ("/decisions", "Decisions", "member"),
     ("/conversations", "Conversations", "admin"),
     ("/claude", "Claude", "operator"),
     ("/modes", "Modes and rules", "admin"),
     ("/people", "People", "admin"),
+    ("/workspaces", "Workspaces", "admin"),
     ("/usage", "Usage", "admin"),
     ("/audit", "Audit", "operator"),
     ("/settings", "Settings", "operator"),

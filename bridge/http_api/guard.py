@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
+import sqlalchemy as sa
 import structlog
 from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
@@ -22,19 +23,22 @@ from agent_service.contract.errors import (
     TooLarge,
     Unavailable,
 )
-from agent_service.contract.signing import CallRefused, Verifier
+from agent_service.contract.signing import MAX_AGE, MAX_AHEAD, CallRefused, Verifier
 from agent_service.contract.turns import ID_PATTERN
 from bridge.contract import AUDIENCE
 from bridge.engine.inbox import remember
 from bridge.http_api.routes import BODY_LIMIT, Handler, Route, key
 from bridge.store.database import Database
 from bridge.store.errors import StoreFull, StoreTrouble
+from bridge.store.schema import seen
 
 log = structlog.get_logger()
 T = TypeVar("T")
 RAW_BODY = web.RequestKey("raw_body", bytes)
 KEYS = "Both sides need the same key file (secrets/admin.keys) and clocks that agree."
 _ID = re.compile(ID_PATTERN)
+PREFIX = "admin:call:"
+FORGET_EVERY = 50
 
 
 class Guard:
@@ -52,6 +56,7 @@ class Guard:
         self._verifier = Verifier(AUDIENCE, {"admin": keys})
         self._routes = {key(route.method, route.path) for route in routes}
         self._clock = clock
+        self._calls = 0
 
     def middleware(self) -> Any:
         @web.middleware
@@ -91,8 +96,7 @@ class Guard:
             raise NotFound("No such route.")
         if (request.content_length or 0) > BODY_LIMIT:
             raise TooLarge(f"The request is over {BODY_LIMIT:,} bytes.")
-        nonce = [f"admin:call:{call.nonce}"]
-        if not await self._db.tx(remember, self._db, nonce):
+        if not await self._db.tx(self._first_time, call.nonce):
             raise NotAuthentic("The call was refused: it was made before.", remedy=KEYS)
         data = bytearray()
         async for part in request.content.iter_any():
@@ -102,6 +106,14 @@ class Guard:
         call.check_body(hashlib.sha256(data).hexdigest())
         request[RAW_BODY] = bytes(data)
         return await handler(request)
+
+    def _first_time(self, con: sa.Connection, nonce: str) -> bool:
+        self._calls += 1
+        if self._calls % FORGET_EVERY == 0:
+            # No token that holds one of these can be accepted any more.
+            old = seen.c.at < self._db.now - MAX_AGE - MAX_AHEAD
+            con.execute(seen.delete().where(seen.c.key.like(f"{PREFIX}%"), old))
+        return remember(con, self._db, [f"{PREFIX}{nonce}"])
 
 
 def _answer(error: ServiceError) -> web.Response:

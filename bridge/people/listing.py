@@ -13,8 +13,8 @@ from bridge.store.schema import identity, person
 
 
 def page(con: sa.Connection, db: Database, words: str, after: int) -> PeoplePage:
-    """Those whose name, id or account holds `words`; `after` so many. The removed come last, and
-    only where they are looked for."""
+    """Those whose name or account holds `words`, or whose id or workspace it is; `after` so many.
+    The removed come last, and only where they are looked for."""
     c = person.c
     ranks = {"operator": 0, "admin": 1, "member": 2, "blocked": 3}
     rank = sa.case(ranks, value=c.role, else_=4)
@@ -22,7 +22,12 @@ def page(con: sa.Connection, db: Database, words: str, after: int) -> PeoplePage
     if words:
         like = f"%{_escaped(words)}%"
         named = sa.select(identity.c.person).where(identity.c.user.ilike(like, escape="\\"))
-        query = query.where(c.name.ilike(like, escape="\\") | (c.id == words) | c.id.in_(named))
+        query = query.where(
+            c.name.ilike(like, escape="\\")
+            | (c.id == words)
+            | (c.workspace == words)
+            | c.id.in_(named)
+        )
     else:
         query = query.where(c.role != "removed")
     rows = con.execute(query.offset(after).limit(PAGE + 1)).all()

@@ -9,9 +9,12 @@ from typing import Any
 
 import aiohttp
 import pytest
+import sqlalchemy as sa
 
 from agent_service.contract.signing import Signer
 from bridge.contract import AUDIENCE
+from bridge.http_api.guard import FORGET_EVERY
+from bridge.store.schema import seen
 from tests.bridge.house import House
 
 
@@ -98,6 +101,18 @@ async def test_who_acts_is_looked_up(up: House) -> None:
             header = signer(up.home).header(method, path, raw, now=time.time())
             status, _ = await call(up, method, path, header, body)
             assert status == 403, path
+
+
+async def test_old_calls_are_forgotten(up: House) -> None:
+    """What no token can repeat any more is not kept; what one could is."""
+    old = [{"key": f"admin:call:old{n}", "at": time.time() - 400} for n in range(20)]
+    await up.bridge.db.tx(lambda con: con.execute(seen.insert(), old).rowcount)
+    made = signer(up.home)
+    for _ in range(FORGET_EVERY):
+        header = made.header("GET", "/v1/claim", b"", now=time.time())
+        assert (await call(up, "GET", "/v1/claim", header))[0] == 200
+    count = sa.select(sa.func.count()).where(seen.c.key.like("admin:call:%"))
+    assert await up.bridge.db.tx(lambda con: con.scalar(count)) == FORGET_EVERY
 
 
 async def test_without_keys_there_is_no_socket(house: House) -> None:

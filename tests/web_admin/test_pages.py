@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import aiohttp
 import pytest
 import sqlalchemy as sa
 
@@ -344,6 +345,35 @@ async def test_nobody_reaches_another_workspace(house: PagesHouse, olga: Visitor
         answer = await ada.get(f"/workspaces/{theirs}/file?path={out}")
         assert answer.status in (400, 404), out
         assert "root:" not in answer.body
+
+
+async def test_a_file_that_breaks_off_is_not_taken_for_whole(
+    house: PagesHouse, olga: Visitor
+) -> None:
+    """The file shrinks in the middle, so the answer cannot be what it said: it breaks off."""
+    await house.let_in(ADA, olga)
+    await house.say("say hello", sender=ADA)
+    await house.quiet()
+    ada, workspace = await house.by_link(ADA), await workspace_of(house, "Ada")
+    large = house.home / "workspaces" / workspace / "work" / "large.bin"
+    with large.open("wb") as file:
+        file.truncate(200 * 1024 * 1024)
+    async with ada.http.get(f"{house.url}/workspaces/{workspace}/file?path=large.bin") as answer:
+        assert (answer.status, answer.content_length) == (200, 200 * 1024 * 1024)
+        await answer.content.readany()
+        os.truncate(large, 1000)
+        with pytest.raises(aiohttp.ClientError):
+            await answer.content.read()
+    assert (await ada.get("/me")).status == 200
+
+
+async def test_workspaces_are_found_by_their_owners(house: PagesHouse, olga: Visitor) -> None:
+    """By a name, or by the id itself; the page says whose it is."""
+    await house.let_in(ADA, olga)
+    workspace = await workspace_of(house, "Ada")
+    for words in ("Byron", workspace):
+        assert f"/workspaces/{workspace}" in (await olga.get(f"/workspaces?q={words}")).page.links
+    assert "Workspace of Ada Byron" in (await olga.get(f"/workspaces/{workspace}")).text
 
 
 async def test_hosts_and_mode_of_a_workspace(house: PagesHouse, olga: Visitor) -> None:

@@ -107,7 +107,7 @@ class Gate:
         here = request[ARRIVAL]
         if request.path == "/healthz":
             return await handler(request)
-        if here.refused:
+        if here.refused and not request.path.startswith(f"{self._public.base}/static/"):
             return self._render.page(request, "arrival.html", status=403, arrival=here)
         resource = request.match_info.route.resource
         page = self._pages.get(f"{request.method} {resource.canonical}") if resource else None
@@ -183,6 +183,8 @@ class Gate:
     def _problem(
         self, request: web.Request, status: int, text: str, remedy: str
     ) -> web.StreamResponse:
+        if request.transport is None or request.transport.is_closing():
+            raise ConnectionResetError(text)  # an answer was begun, and broken off
         return self._render.page(request, "problem.html", status=status, text=text, remedy=remedy)
 
 

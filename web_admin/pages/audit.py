@@ -10,6 +10,7 @@ from aiohttp import web
 
 from agent_service.contract import BEGINNING, AuditEntry, Verdict, chained, errors
 from web_admin.entry.routes import Page
+from web_admin.pages import attachment
 from web_admin.pages.desk import Desk
 from web_admin.store import audit
 
@@ -106,21 +107,17 @@ class Audit:
         if which not in LOGS:
             raise errors.NotFound("There is no such log.")
         await self._desk.note(request, "audit.exported", which)
-        answer = web.StreamResponse(
-            headers={
-                "Content-Type": "application/x-ndjson",
-                "Content-Disposition": f'attachment; filename="bascule-audit-{which}.jsonl"',
-            }
-        )
         entries = aiter(self._all(which))
         first = await anext(entries, None)  # what cannot be read is told in words, not in a file
-        await answer.prepare(request)
-        if first is not None:
-            await answer.write(_jsonl(first))
-            async for entry in entries:
-                await answer.write(_jsonl(entry))
-        await answer.write_eof()
-        return answer
+
+        async def lines() -> AsyncIterator[bytes]:
+            if first is not None:
+                yield _jsonl(first)
+                async for entry in entries:
+                    yield _jsonl(entry)
+
+        name = f"bascule-audit-{which}.jsonl"
+        return await attachment.send(request, name, "application/x-ndjson", lines())
 
 
 def _jsonl(entry: AuditEntry) -> bytes:

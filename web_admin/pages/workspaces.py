@@ -20,9 +20,10 @@ from agent_service.contract import (
     WorkspaceView,
     errors,
 )
-from web_admin.entry import headers
+from bridge.contract import PersonView
 from web_admin.entry.found import FORM, SESSION, field
 from web_admin.entry.routes import Page
+from web_admin.pages import attachment
 from web_admin.pages.desk import Desk
 from web_admin.pages.modes import BEHAVIOR_WORDS, behavior_of
 
@@ -39,6 +40,7 @@ class Workspaces:
     def pages(self) -> list[Page]:
         one = "/workspaces/{id}"
         return [
+            Page("GET", "/workspaces", self.all, "admin"),
             Page("GET", one, self.one, "member"),
             Page("POST", one + "/instructions", self.instruct, "member"),
             Page("GET", one + "/file", self.download, "member"),
@@ -66,6 +68,12 @@ class Workspaces:
         if request[SESSION].workspace != workspace:
             await self._desk.note(request, kind, workspace, **detail)
 
+    async def all(self, request: web.Request) -> web.StreamResponse:
+        """By their owners; one of a channel is found by its conversations."""
+        words, after = request.query.get("q", ""), request.query.get("after", "")
+        found = await self._desk.bridge.people(words, after)
+        return self._desk.page(request, "workspaces.html", found=found, q=words)
+
     async def one(self, request: web.Request) -> web.StreamResponse:
         workspace, agent = self._theirs(request), self._desk.agent
         folder = request.query.get("path", "")[:2000]
@@ -84,7 +92,7 @@ class Workspaces:
             request,
             "workspace.html",
             workspace=workspace,
-            owner=request[SESSION].name if request[SESSION].workspace == workspace else "",
+            owner=await self._owner(workspace),
             view=view,
             files=files,
             folder=folder,
@@ -96,6 +104,11 @@ class Workspaces:
             behaviors=BEHAVIOR_WORDS,
             names=await self._desk.names(),
         )
+
+    async def _owner(self, workspace: str) -> PersonView | None:
+        """None for a channel's, or one that was left behind."""
+        found = await self._desk.bridge.people(workspace)
+        return next((one for one in found.people if one.workspace == workspace), None)
 
     async def instruct(self, request: web.Request) -> web.StreamResponse:
         workspace = self._theirs(request)
@@ -112,26 +125,17 @@ class Workspaces:
         workspace, path = self._theirs(request), request.query.get("path", "")[:2000]
         async with self._desk.agent.download(workspace, path) as source:
             await self._note(request, "workspace.file_taken", workspace, path=path)
-            name = path.rpartition("/")[2]
-            answer = _attachment(name, "application/octet-stream")
-            if source.content_length is not None:
-                answer.content_length = source.content_length
-            await answer.prepare(request)
-            async for part in source.content.iter_chunked(CHUNK):
-                await answer.write(part)
-        await answer.write_eof()
-        return answer
+            name, parts = path.rpartition("/")[2], source.content.iter_chunked(CHUNK)
+            kind, size = "application/octet-stream", source.content_length
+            return await attachment.send(request, name, kind, aiter(parts), size)
 
     async def export(self, request: web.Request) -> web.StreamResponse:
         workspace = self._theirs(request)
         async with self._desk.agent.export(workspace) as source:
             await self._note(request, "workspace.exported", workspace)
-            answer = _attachment(f"{workspace}.tar", "application/x-tar")
-            await answer.prepare(request)
-            async for part in source.content.iter_chunked(CHUNK):
-                await answer.write(part)
-        await answer.write_eof()
-        return answer
+            parts = aiter(source.content.iter_chunked(CHUNK))
+            name = f"{workspace}.tar"
+            return await attachment.send(request, name, "application/x-tar", parts)
 
     async def remove_file(self, request: web.Request) -> web.StreamResponse:
         workspace, path = self._theirs(request), field(request, "path", 2000)
@@ -189,16 +193,3 @@ class Workspaces:
         await self._desk.agent.change_egress(method, workspace, pattern, by)
         await self._desk.note(request, kind, workspace, pattern=pattern)
         return await self._desk.told(request, f"/workspaces/{workspace}", said)
-
-
-def _attachment(name: str, kind: str) -> web.StreamResponse:
-    """Saved and never shown, whatever it is and is called."""
-    plain = re.sub(r"[^A-Za-z0-9._-]", "_", name)[:100] or "file"
-    exact = quote(name.encode("utf-8", "replace")[:200], safe="")
-    return web.StreamResponse(
-        headers={
-            "Content-Type": kind,
-            "Content-Disposition": f"attachment; filename=\"{plain}\"; filename*=UTF-8''{exact}",
-            "Content-Security-Policy": headers.SANDBOX,
-        }
-    )
