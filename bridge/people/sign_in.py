@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from bridge.contract import links
 from bridge.people.access import Person
 
+HERE_ONLY = "\n\nIt opens on the machine of this Bascule only, until an operator sets `PUBLIC_URL`."
 NO_PAGES = "This Bascule has no web pages: an operator finds out why in the bridge's log."
 
 
@@ -29,8 +30,9 @@ class SignInLinks:
         """What somebody is told who asks for a link; for their eyes only."""
         if not self._keys:
             return NO_PAGES
+        here = "" if self._url.startswith("https:") else HERE_ONLY
         token = links.make(self._keys, who.id, page, now=self._clock())
         return (
             f"Open this within 10 minutes; it works once, and signs in as you, so give it to "
-            f"nobody:\n\n{self._url}/{links.PATH}#{token}"
+            f"nobody:\n\n{self._url}/{links.PATH}#{token}{here}"
         )

@@ -200,7 +200,7 @@ class PagesHouse(House):
     async def link_of(self, sender: Sender, word: str = "web") -> str:
         """The token of the link that the bot gives."""
         told = await self.command(word, sender=sender)
-        return told.rpartition("#")[2].strip()
+        return told.rpartition("#")[2].split()[0]
 
     async def by_link(self, sender: Sender, word: str = "web") -> Visitor:
         """Somebody signs in by the bot's link."""

@@ -33,7 +33,8 @@ async def test_the_bots_link_in_a_browser(house: PagesHouse, olga: Visitor) -> N
     """The token leaves the address bar, the button signs in, and no policy is in the way."""
     await house.let_in(ADA, olga)
     told = await house.command("web", sender=ADA)
-    url = told.split()[-1].replace("http://127.0.0.1:8481", house.url)
+    url = next(word for word in told.split() if word.startswith("http"))
+    url = url.replace("http://127.0.0.1:8481", house.url)
     assert f"/{links.PATH}#" in url
     async with browsing() as window:
         tab = Tab(await window.new_page())
@@ -59,6 +60,7 @@ async def test_revoking_in_two_clicks(house: PagesHouse, olga: Visitor) -> None:
         assert tab.complaints == []
 
 
+@pytest.mark.full
 async def test_the_overview_renews_itself(house: PagesHouse, olga: Visitor) -> None:
     """Somebody who asks to be let in stands there without a reload, within the policy."""
     async with browsing() as window:
@@ -70,6 +72,7 @@ async def test_the_overview_renews_itself(house: PagesHouse, olga: Visitor) -> N
         assert tab.complaints == []
 
 
+@pytest.mark.full
 async def test_without_a_mouse(house: PagesHouse, olga: Visitor) -> None:
     """The first key leads to the content; a confirmation opens and is given by keys alone."""
     async with browsing() as window:
@@ -85,6 +88,7 @@ async def test_without_a_mouse(house: PagesHouse, olga: Visitor) -> None:
         assert focused == "Revoke everything now"
 
 
+@pytest.mark.full
 async def test_without_javascript(house: PagesHouse, olga: Visitor) -> None:
     """Signing in, the menu of a phone, a confirmation and the bot's link by hand all work."""
     await house.let_in(ADA, olga)

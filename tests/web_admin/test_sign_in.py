@@ -113,6 +113,7 @@ async def test_the_bots_link_signs_in_once(house: PagesHouse, olga: Visitor) -> 
     await house.let_in(ADA, olga)
     token = await house.link_of(ADA)
     ada = house.visitor()
+    assert "on the machine of this Bascule only" in await house.command("web", sender=ADA)
     looked = await ada.get(f"/{links.PATH}")
     assert looked.status == 200
     answer = await ada.send(f"/{links.PATH}", f"/{links.PATH}", token=token)
@@ -210,6 +211,24 @@ async def test_sessions_end_by_themselves(house: PagesHouse, olga: Visitor) -> N
 
         await house.admin.database.tx(age)
         assert "/sign-in" in (await visitor.get("/")).url
+
+
+async def test_a_page_that_renews_itself_keeps_nobody_signed_in(
+    house: PagesHouse, olga: Visitor
+) -> None:
+    """An open overview asks every few seconds: that is no use of the session."""
+    table = schema.web_session
+    old = table.update().values(seen_at=table.c.seen_at - 3600)
+    await house.admin.database.tx(lambda db: db.execute(old))
+    before = await house.admin.database.tx(lambda db: db.scalar(sa.select(table.c.seen_at)))
+    await olga.get("/overview/now", **{"HX-Request": "true"})
+    seen = await house.admin.database.tx(lambda db: db.scalar(sa.select(table.c.seen_at)))
+    assert seen == before
+    await olga.get("/")
+    seen = await house.admin.database.tx(lambda db: db.scalar(sa.select(table.c.seen_at)))
+    assert seen > before
+    nobody = await house.visitor().get("/overview/now", **{"HX-Request": "true"})
+    assert (nobody.status, nobody.headers["HX-Redirect"]) == (401, "/sign-in")
 
 
 async def test_a_cookie_of_nobody(house: PagesHouse, olga: Visitor) -> None:

@@ -148,7 +148,10 @@ class Gate:
         if not token:
             return None
         now = self._clock()
-        found = await self._database.tx(sessions.find, token[:200], now, self._idle_seconds)
+        used = HTMX not in request.headers
+        found = await self._database.tx(
+            sessions.find, token[:200], now, self._idle_seconds, used=used
+        )
         return None if found is None else await self._as_of_now(found, now)
 
     async def _as_of_now(self, found: Session, now: float) -> Session | None:

@@ -87,8 +87,11 @@ def begin(
     return token
 
 
-def find(db: sa.Connection, token: str, now: float, idle_seconds: float) -> Session | None:
-    """Whose cookie it is, as long as it is good. What it has to say is taken with it."""
+def find(
+    db: sa.Connection, token: str, now: float, idle_seconds: float, *, used: bool = True
+) -> Session | None:
+    """Whose cookie it is, as long as it is good. `used`: by a person, not by a page that renews
+    itself."""
     c = schema.web_session.c
     mine = c.sha256 == _kept(token)
     row = db.execute(sa.select(*_COLUMNS).where(mine)).first()
@@ -97,7 +100,7 @@ def find(db: sa.Connection, token: str, now: float, idle_seconds: float) -> Sess
     if row.until <= now or row.seen_at + idle_seconds <= now:
         db.execute(schema.web_session.delete().where(mine))
         return None
-    if now - row.seen_at > SEEN_EVERY:
+    if used and now - row.seen_at > SEEN_EVERY:
         db.execute(schema.web_session.update().where(mine).values(seen_at=now))
     return Session(*row)
 
