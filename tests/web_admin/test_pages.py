@@ -130,6 +130,22 @@ async def test_people_are_let_in_and_given_roles(house: PagesHouse, olga: Visito
     assert "/sign-in" in (await visitor.get("/me")).url
 
 
+async def test_a_removed_persons_name_is_free(house: PagesHouse, olga: Visitor) -> None:
+    """Their password opens nothing, and somebody else can have the sign-in name."""
+    for sender in (ADA, BEN):
+        await house.let_in(sender, olga)
+    ada, ben = await house.by_link(ADA), await house.by_link(BEN)
+    given = {"login": "ada", "password": PASSWORD, "again": PASSWORD}
+    assert "Your password is set" in (await ada.send("/me", "/me/password", **given)).text
+    taken = await ben.send("/me", "/me/password", **given)
+    assert (taken.status, "Somebody else has that" in taken.text) == (400, True)
+    whom = await person_of(house, "Ada")
+    await olga.send(f"/people/{whom}", f"/people/{whom}/end", how="removed")
+    refused = await house.visitor().send("/sign-in", "/sign-in", login="ada", password=PASSWORD)
+    assert refused.status == 403
+    assert "Your password is set" in (await ben.send("/me", "/me/password", **given)).text
+
+
 async def test_the_last_operator_stays(house: PagesHouse, olga: Visitor) -> None:
     """Nobody can leave the deployment without one."""
     mine = await person_of(house, "Olga")

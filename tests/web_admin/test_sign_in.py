@@ -45,6 +45,16 @@ async def test_a_claim_that_fails_uses_nothing_up(house: PagesHouse) -> None:
     await house.claimed()
 
 
+async def test_a_claim_with_a_name_of_an_earlier_time(house: PagesHouse) -> None:
+    """Somebody who was here before has the sign-in name: the claim holds, and another name is
+    chosen on one's page."""
+    made = await house.admin.accounts.made("olga", "an older password here")
+    await house.admin.accounts.store("p_before", made, by="p_before")
+    olga = await house.claimed()
+    assert "Set a password" in (await olga.get("/me")).text
+    assert "Olga, operator" in (await olga.get("/")).text
+
+
 async def test_claim_codes_cannot_be_tried_out(house: PagesHouse) -> None:
     """After five wrong ones from an address none is looked at, not even the right one."""
     sam = house.visitor()

@@ -73,6 +73,8 @@ class People:
         by = request[SESSION].person
         said = await self._desk.bridge.end_person(whom, how, by)
         await self._desk.database.tx(sessions.end_all, whom, by)
+        if how == "removed":
+            await self._desk.accounts.forget(whom, by=by)
         await self._desk.note(request, "person.ended", whom, how=how)
         return await self._desk.told(request, f"/people/{whom}", said)
 

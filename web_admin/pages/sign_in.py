@@ -128,8 +128,13 @@ class SignIn:
             )
         except (errors.Forbidden, errors.BadRequest) as error:
             return self._claim_form(request, error.message)
-        await self._desk.accounts.store(person.id, made, by=person.id)
-        return await self._signed_in(request, person.id, "claim", "/welcome")
+        then = "/welcome"
+        try:
+            await self._desk.accounts.store(person.id, made, by=person.id)
+        except PasswordRefused:
+            # Somebody of an earlier time has the name. The claim holds; they choose another one.
+            then = "/me"
+        return await self._signed_in(request, person.id, "claim", then)
 
     async def _claim_needed(self) -> bool:
         try:

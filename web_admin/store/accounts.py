@@ -90,6 +90,10 @@ class Accounts:
         if not await self._database.tx(_set, person, made, by):
             raise PasswordRefused("Somebody else has that sign-in name: choose another one.")
 
+    async def forget(self, person: str, *, by: str) -> None:
+        """Nobody signs in as this person by a password any more; the name is free."""
+        await self._database.tx(_forget, person, by)
+
     async def person(self, login: str) -> str:
         """Whose name it is; empty for nobody's."""
         found = await self._database.tx(_by_login, login_of(login))
@@ -148,3 +152,9 @@ def _set(db: sa.Connection, person: str, made: NewPassword, by: str) -> bool:
     )
     audit.append(db, "password.set", by, person, {"login": made.login})
     return True
+
+
+def _forget(db: sa.Connection, person: str, by: str) -> None:
+    mine = schema.account.c.person == person
+    if db.execute(schema.account.delete().where(mine)).rowcount:
+        audit.append(db, "password.forgotten", by, person)
