@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from pathlib import Path
@@ -11,11 +12,15 @@ import aiohttp
 import pytest
 import sqlalchemy as sa
 
+from adapters.contract import Identity, Sender
 from agent_service.contract.signing import Signer
 from bridge.contract import AUDIENCE
 from bridge.http_api.guard import FORGET_EVERY
 from bridge.store.schema import seen
 from tests.bridge.house import House
+
+POSTGRES_TOO = "full"
+ADA = Sender(Identity("memory", "t", "ada"), "Ada 100%")
 
 
 def signer(
@@ -101,6 +106,71 @@ async def test_who_acts_is_looked_up(up: House) -> None:
             header = signer(up.home).header(method, path, raw, now=time.time())
             status, _ = await call(up, method, path, header, body)
             assert status == 403, path
+
+
+async def asked(house: House, method: str, path: str, body: Any = None) -> Any:
+    """A good call; its answer."""
+    raw = b"" if body is None else json.dumps(body).encode()
+    header = signer(house.home).header(method, path, raw, now=time.time())
+    status, told = await call(house, method, path, header, body)
+    assert status == 200, told
+    return told
+
+
+async def test_people_as_the_admin_sees_them(up: House) -> None:
+    """Who asks is let in by their code, found by a part of their name in which a wildcard is a
+    letter, given a role, blocked; each in the name of a person who may."""
+    await up.command("whoami")
+    await up.command("whoami", sender=ADA)
+    page = await asked(up, "GET", "/v1/people")
+    (owner,) = page["people"]
+    (stranger,) = page["strangers"]
+    let = {"code": stranger["code"], "by": owner["id"]}
+    assert "is let in as member" in (await asked(up, "POST", "/v1/people", let))["text"]
+    (ada,) = (await asked(up, "GET", "/v1/people?q=100%25"))["people"]
+    assert (ada["name"], ada["accounts"][0]["user"]) == ("Ada 100%", "ada")
+    assert (await asked(up, "GET", "/v1/people?q=1%25%25"))["people"] == []
+    assert (await asked(up, "GET", f"/v1/people?q={ada['workspace']}"))["people"] == [ada]
+    role = {"role": "admin", "by": owner["id"]}
+    await asked(up, "PUT", f"/v1/people/{ada['id']}/role", role)
+    end = {"how": "blocked", "by": owner["id"]}
+    assert "blocked" in (await asked(up, "POST", f"/v1/people/{ada['id']}/end", end))["text"]
+    assert (await asked(up, "GET", f"/v1/people/{ada['id']}"))["role"] == "blocked"
+    rule = {"platform": "memory", "tenant": "t", "kind": "team", "value": "", "by": owner["id"]}
+    await asked(up, "POST", "/v1/access", rule)
+    (kept,) = await asked(up, "GET", "/v1/access")
+    await asked(up, "POST", f"/v1/access/{kept['number']}/remove", {"by": owner["id"]})
+    assert await asked(up, "GET", "/v1/access") == []
+
+
+async def test_conversations_as_the_admin_sees_them(up: House) -> None:
+    """By their state and title, with what was said; what waits for a decision; and stopping."""
+    await up.say("say 50% done", "c1")
+    await up.quiet("c1")
+    await up.say("bash touch x.txt", "c2")
+    await up.card("c2")
+    await up.say("say this one waits behind it", "c2")
+    found = (await asked(up, "GET", "/v1/conversations"))["conversations"]
+    assert [one["state"] for one in found] == ["waiting", "idle"]
+    (waiting,) = (await asked(up, "GET", "/v1/conversations?state=waiting"))["conversations"]
+    assert (waiting["title"], waiting["queued"]) == ("bash touch x.txt", 1)
+    (idle,) = (await asked(up, "GET", "/v1/conversations?q=50%25"))["conversations"]
+    detail = await asked(up, "GET", f"/v1/conversations/{idle['id']}")
+    assert [(m["text"], m["state"]) for m in detail["messages"]] == [("say 50% done", "done")]
+    (decision,) = await asked(up, "GET", "/v1/decisions")
+    assert decision["shown"]["shown"] == "touch x.txt"
+    assert decision["deciders"] == [waiting["owner"]]
+    status = await asked(up, "GET", "/v1/status")
+    assert (status["waiting"], status["queued"], status["people"]) == (1, 1, 1)
+    stop = f"/v1/conversations/{waiting['id']}/stop"
+    assert (await asked(up, "POST", stop, {"by": waiting["owner"]}))["text"].startswith("2 mess")
+    async with asyncio.timeout(20):
+        while (await asked(up, "GET", f"/v1/conversations/{waiting['id']}"))["conversation"][
+            "state"
+        ] != "idle":
+            await asyncio.sleep(0.01)
+    assert (await asked(up, "POST", stop, {"by": waiting["owner"]}))["text"].startswith("Nothing")
+    assert await asked(up, "GET", "/v1/decisions") == []
 
 
 async def test_old_calls_are_forgotten(up: House) -> None:
