@@ -17,6 +17,8 @@ pytestmark = [pytest.mark.skipif(not CHROMIUM, reason=NEEDED), pytest.mark.timeo
 PAGES = ("/", "/welcome", "/decisions", "/conversations", "/claude", "/modes", "/people", "/usage",
          "/audit", "/settings", "/settings/adapters/console", "/me", "/me/claude")  # fmt: skip
 
+SHOTS = Path(__file__).parents[2] / "build" / "screenshots"
+"""Of every page at both widths, to be looked at."""
 AXE = Path(__file__).parent / "vendor" / "axe-core-4.14.1.min.js"
 RULES = json.dumps(["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"])
 
@@ -125,6 +127,9 @@ async def test_every_page_fits(house: PagesHouse, olga: Visitor, width: int) -> 
             wide = await tab.page.evaluate("document.documentElement.scrollWidth")
             assert wide <= width, path
             assert tab.complaints == [], path
+            name = path.replace(mine.id, "person").replace(mine.workspace, "workspace")
+            name = name.replace(found, "one").strip("/").replace("/", "-") or "overview"
+            await tab.page.screenshot(path=SHOTS / f"{name}-{width}.png", full_page=True)
     async with browsing(width=width, bypass_csp=True) as window:
         page = await window.new_page()
         await sign_in(page, house)
