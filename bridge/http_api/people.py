@@ -116,12 +116,12 @@ class PeopleHandlers:
 
     async def let_in(self, request: web.Request) -> web.StreamResponse:
         body = parsed(request, _LET_IN)
-        return await self._command(body.by, f"let {codes.plain(body.code)}")
+        return await self._people(body.by, f"let {codes.plain(body.code)}")
 
     async def role(self, request: web.Request) -> web.StreamResponse:
         whom, body = identifier(request, "person"), parsed(request, _ROLE)
         await self._db.tx(_why_not, body.by, whom, body.role, durable=False)
-        return await self._command(body.by, f"role {whom} {body.role}")
+        return await self._people(body.by, f"role {whom} {body.role}")
 
     async def end(self, request: web.Request) -> web.StreamResponse:
         whom, body = identifier(request, "person"), parsed(request, _END)
@@ -129,19 +129,17 @@ class PeopleHandlers:
             raise Conflict("Not yourself: another admin can do that.")
         await self._db.tx(_why_not, body.by, whom, body.how, durable=False)
         verb = "block" if body.how == "blocked" else "remove"
-        return await self._command(body.by, f"{verb} {whom}")
+        return await self._people(body.by, f"{verb} {whom}")
 
-    async def _command(self, by: str, rest: str) -> web.StreamResponse:
-        """What the command in the chat does, in the name of this person."""
+    async def _people(self, by: str, rest: str) -> web.StreamResponse:
         account = await self._db.tx(_account_of_admin, by, durable=False)
+        return await self._command(account, "people", rest)
+
+    async def _command(self, account: Identity, name: str, rest: str) -> web.StreamResponse:
+        """What the command in the chat does, given by this account."""
         once = secrets.token_hex(16)
-        command = CommandIn(
-            (f"admin.{once}",),
-            Address(account.platform, account.tenant, f"admin-{once}", direct=True),
-            Sender(account, ""),
-            "people",
-            rest,
-        )
+        place = Address(account.platform, account.tenant, f"admin-{once}", direct=True)
+        command = CommandIn((f"admin.{once}",), place, Sender(account, ""), name, rest)
         receipt = await self._host.submit(command)
         return reply(Said(receipt.reply.markdown if receipt.reply else ""), _SAID)
 
@@ -166,33 +164,36 @@ class PeopleHandlers:
         return reply(await self._db.tx(fn, identifier(request, "person")), _LINK)
 
     async def link_confirm(self, request: web.Request) -> web.StreamResponse:
-        def fn(con: sa.Connection, person_id: str) -> str:
+        def fn(con: sa.Connection, person_id: str) -> Identity:
             who = acting(con, person_id)
-            found = linking.agreed(con, self._db, who)
-            if found is None:
-                return "No other account has used your code yet; codes last 10 minutes."
-            return linking.complete(con, self._db, who, found[0])
+            if linking.agreed(con, self._db, who) is None:
+                raise Conflict("No other account has used your code yet; codes last 10 minutes.")
+            return access.accounts(con, who.id)[0]
 
         person = identifier(request, "person")
-        if refused := await self._db.tx(fn, person):
-            raise Conflict(refused)
-        return reply(Said("That account is yours from now on."), _SAID)
+        account = await self._db.tx(fn, person, durable=False)
+        return await self._command(account, "link", "confirm")
 
     async def unlink(self, request: web.Request) -> web.StreamResponse:
+        """As its person does in the chat, with another account of theirs."""
         person, body = identifier(request, "person"), parsed(request, _REMOVE)
-        account = Identity(body.account.platform, body.account.tenant, body.account.user)
+        gone = Identity(body.account.platform, body.account.tenant, body.account.user)
 
-        def fn(con: sa.Connection) -> bool:
+        def fn(con: sa.Connection) -> Identity:
             by, whom = acting(con, body.by), access.by_id(con, person)
             if whom is None:
                 raise NotFound("There is no such person here.")
             if by.id != whom.id and (refused := roles.why_not(con, by, whom, "member")):
                 raise Forbidden(refused)
-            return linking.remove(con, whom, account)
+            mine = access.accounts(con, whom.id)
+            others = [account for account in mine if account != gone]
+            if gone not in mine or not others:
+                raise Conflict("That is not their account, or it is the only one they have.")
+            return others[0]
 
-        if not await self._db.tx(fn):
-            raise Conflict("That is not their account, or it is the only one they have.")
-        return reply(Said("That account is a stranger here now."), _SAID)
+        other = await self._db.tx(fn, durable=False)
+        words = " ".join(filter(None, ("remove", gone.platform, gone.user, gone.tenant)))
+        return await self._command(other, "link", words)
 
     # ---- rules ----
 

@@ -526,8 +526,17 @@ async def test_the_claimant_links_a_chat_account(house: PagesHouse, olga: Visito
     asked = await olga.get("/me")
     assert "Ada Byron" in asked.text
     done = await olga.send("/me", "/me/link/confirm")
-    assert "yours from now on" in done.text
+    assert "is you from now on" in done.text
     assert "You are Olga, operator" in await house.command("whoami", sender=ADA)
+    mine = await person_of(house, "Olga")
+    path = f"/people/{mine}"
+    form = next(f for f in (await olga.get(path)).page.forms
+                if f.action.endswith("/unlink") and f.fields["platform"] == "memory")  # fmt: skip
+    gone = await olga.post(form.action, form.fields)
+    assert "not you any more" in gone.text
+    assert "not let in" in await house.command("whoami", sender=ADA)
+    last = await olga.post(form.action, {**form.fields, "platform": "web"})
+    assert last.status == 409
 
 
 async def test_a_personal_sign_in_is_off_until_it_is_allowed(
