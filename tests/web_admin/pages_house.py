@@ -192,14 +192,14 @@ class PagesHouse(House):
 
     async def let_in(self, sender: Sender, by: Visitor) -> None:
         """Somebody writes, and an operator lets them in on the page."""
-        text = await self.command("whoami", sender=sender)
+        text = await self.command("whoami", _own(sender), sender=sender)
         code = re.search(r"`([0-9A-Z-]{9})`", text).group(1)
         answer = await by.send("/people", "/people/let-in", code=code)
         assert answer.status == 200, answer.text
 
     async def link_of(self, sender: Sender, word: str = "web") -> str:
         """The token of the link that the bot gives."""
-        told = await self.command(word, sender=sender)
+        told = await self.command(word, _own(sender), sender=sender)
         return told.rpartition("#")[2].split()[0]
 
     async def by_link(self, sender: Sender, word: str = "web") -> Visitor:
@@ -212,3 +212,8 @@ class PagesHouse(House):
 
     def database_file(self) -> Path:
         return self.home / "admin" / "admin.db"
+
+
+def _own(sender: Sender) -> str:
+    """Where only this person and the bot write."""
+    return f"dm-{sender.identity.user}"
