@@ -22,24 +22,31 @@ async def test_the_pages_come_up_with_the_rest(place: Path) -> None:
     url = f"http://127.0.0.1:{port}"
     async with ScriptedMessages() as model:
         made = Deployment(place, model, ADMIN_LISTEN=f"127.0.0.1:{port}", PUBLIC_URL=url)
-        await made.start()
         visitor = Visitor(url)
-        code, out, err = await command("claim", home=place, **made.settings)
-        assert code == 0, err
-        claim = out.split()[-1]
-        answer = await visitor.send(
-            "/claim", "/claim", code=claim, name="Olga", login="olga", password=PASSWORD,
-            again=PASSWORD,
-        )  # fmt: skip
-        assert "First steps" in answer.text, answer.text
-        assert "Everything works." in (await visitor.get("/")).text
-        (pages,) = [p for p in made.everything() if "web_admin" in p.cmdline()]
-        pages.send_signal(signal.SIGKILL)
-        await made.until(lambda: _again(made, pages))
-        assert "Olga, operator" in (await _served(visitor)).text
-        await visitor.close()
-        assert await made.stop() == 0
-        await made.nothing_left()
+        try:
+            await _claimed_killed_and_back(made, visitor, place)
+            assert await made.stop() == 0
+            await made.nothing_left()
+        finally:
+            await visitor.close()
+            await made.stop()
+
+
+async def _claimed_killed_and_back(made: Deployment, visitor: Visitor, place: Path) -> None:
+    await made.start()
+    code, out, err = await command("claim", home=place, **made.settings)
+    assert code == 0, err
+    claim = out.split()[-1]
+    answer = await visitor.send(
+        "/claim", "/claim", code=claim, name="Olga", login="olga", password=PASSWORD,
+        again=PASSWORD,
+    )  # fmt: skip
+    assert "First steps" in answer.text, answer.text
+    assert "Everything works." in (await visitor.get("/")).text
+    (pages,) = [p for p in made.everything() if "web_admin" in p.cmdline()]
+    pages.send_signal(signal.SIGKILL)
+    await made.until(lambda: _again(made, pages))
+    assert "Olga, operator" in (await _served(visitor)).text
 
 
 def _again(made: Deployment, before: psutil.Process) -> bool:
