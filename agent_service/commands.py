@@ -1,24 +1,26 @@
-"""What the agent service adds to the `bascule` command: `agent`, checks, settings, migration."""
+"""What the agent service adds to the `bascule` command: `agent`, checks, settings, migration,
+audit."""
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import typer
 
 from agent_service.settings import AgentSettings as settings  # noqa: N813 - the group's own name
 
-__all__ = ["app", "checks", "migrate", "settings"]
+if TYPE_CHECKING:
+    from agent_service.contract import AuditEntry, Verdict
+
+__all__ = ["app", "audit_entries", "audit_verdict", "checks", "migrate", "settings"]
 
 app = typer.Typer()
-audit = typer.Typer(help="The log of what operators may have to account for.")
-app.add_typer(audit, name="audit")
 
 
 @app.command("agent")
@@ -27,54 +29,20 @@ def agent() -> None:
     os.execv(sys.executable, [sys.executable, "-P", "-m", "agent_service"])  # noqa: S606 - no shell
 
 
-@audit.command("export")
-def audit_export() -> None:
-    """Print the whole audit log as JSON lines, oldest first.
+def audit_verdict(home: Path) -> tuple[Path, Verdict] | None:
+    """Whether its audit log is whole; None where there is none. Raises `AuditUnreadable`."""
+    from agent_service.store import audit
 
-    Each has its hash, so that whoever keeps them can check the chain later.
-    """
-    from agent_service.store import audit as store
-
-    try:
-        for entry in store.export_file(_database_path()):
-            typer.echo(json.dumps(asdict(entry), ensure_ascii=True))
-    except store.AuditUnreadable as error:
-        typer.echo(f"{error} {error.remedy}", err=True)
-        raise typer.Exit(2) from None
+    path = settings(bascule_home=home).database
+    return (path, audit.verify_file(path)) if path.exists() else None
 
 
-def _database_path() -> Path:
-    from agent_service.settings import SettingsInvalid, load
+def audit_entries(home: Path) -> Iterator[AuditEntry]:
+    """Its whole audit log, oldest first. Raises `AuditUnreadable`."""
+    from agent_service.store import audit
 
-    try:
-        return load().database
-    except SettingsInvalid as error:
-        typer.echo(error, err=True)
-        raise typer.Exit(2) from None
-
-
-@audit.command("verify")
-def audit_verify() -> None:
-    """Check that no entry of the audit log was changed, removed or moved.
-
-    Keep the newest hash that it prints elsewhere: a later check can then be compared with it.
-    """
-    from agent_service.store import audit as store
-
-    path = _database_path()
-    try:
-        verdict = store.verify_file(path)
-    except store.AuditUnreadable as error:
-        typer.echo(f"{error} {error.remedy}", err=True)
-        raise typer.Exit(2) from None
-    if verdict.problem:
-        typer.echo(
-            f"agent service: {path} is not whole. {verdict.problem} "
-            f"The {verdict.entries} entries before it are as they were written.",
-            err=True,
-        )
-        raise typer.Exit(1)
-    typer.echo(f"agent service: {verdict.entries} entries, whole; newest hash {verdict.head}")
+    path = settings(bascule_home=home).database
+    return audit.export_file(path) if path.exists() else iter(())
 
 
 @dataclass(frozen=True, slots=True)

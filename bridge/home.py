@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-KEY_FILES = ("bridge.keys", "admin.keys")
-"""One list of signing keys a caller; the agent service reads both."""
+KEY_FILES = ("bridge.keys", "admin.keys", "links.keys")
+"""One list of signing keys a caller, and one for the sign-in links of the web admin."""
 SOCKET_PATH_LIMIT = 107
 """Bytes of a Unix socket's path on Linux."""
 LONGEST_SOCKET = "run/s/0123456789/egress.sock"

@@ -44,6 +44,7 @@ from bridge.engine.worker import Workers
 from bridge.people import access, admission, rules
 from bridge.people.commands import FOR_ADMINS
 from bridge.people.deciders import Deciders
+from bridge.people.sign_in import SignInLinks
 from bridge.present.decision import form_of
 from bridge.schedules.running import Schedules
 from bridge.store.database import Database
@@ -68,6 +69,7 @@ class BridgeHost:
         deciders: Deciders,
         schedules: Schedules,
         budgets: Budgets,
+        links: SignInLinks,
     ) -> None:
         self._db = db
         self._budgets = budgets
@@ -76,6 +78,7 @@ class BridgeHost:
         self._client = client
         self._deciders = deciders
         self._schedules = schedules
+        self._links = links
         self._tasks: set[asyncio.Task[Any]] = set()
         self._commands: set[str] = set()
         """Keys of those that are being carried out."""
@@ -231,6 +234,8 @@ class BridgeHost:
                 text = await reply.call.make(self._client, self._tell_deciders)
             except errors.ServiceError as error:
                 text = f"{error.message} {error.remedy}".strip()
+        if reply.sign_in is not None:
+            text = reply.sign_in(self._links)
         if reply.errand is not None:
             text = await self._workers.run_errand(command, reply.errand)
         if reply.unfinished:

@@ -33,11 +33,16 @@ from bridge.engine.turn import Present
 from bridge.engine.worker import Workers
 from bridge.host import BridgeHost
 from bridge.http_api import health, metrics
+from bridge.http_api.admin import AdminApi
+from bridge.http_api.conversations import ConversationHandlers
 from bridge.http_api.health import Part
+from bridge.http_api.people import PeopleHandlers
+from bridge.http_api.status import StatusHandlers
 from bridge.metrics import Metrics, backlog
 from bridge.people.access import mint
 from bridge.people.claiming import Claiming
 from bridge.people.deciders import Deciders
+from bridge.people.sign_in import SignInLinks
 from bridge.present.turn import TurnPresentation
 from bridge.schedules.due import Due
 from bridge.schedules.running import Schedules
@@ -165,12 +170,28 @@ class Bridge:
             deciders,
             self.schedules,
             self._budgets,
+            SignInLinks(settings.public_url, settings.link_keys),
         )
+        self._admin = self._admin_api(deciding, adapter_settings or {})
         self._tasks: list[asyncio.Task[None]] = []
         self._runner: web.AppRunner | None = None
         self._over = asyncio.Event()
         self.address: tuple[str, int] | None = None
         """Where HTTP is served, once started."""
+
+    def _admin_api(
+        self, deciding: Deciding, adapter_settings: Mapping[str, Mapping[str, str]]
+    ) -> AdminApi | None:
+        keys = self.settings.admin_keys
+        if not keys:
+            return None
+        status = StatusHandlers(self.db, self.parts, self.settings.adapters, adapter_settings)
+        routes = [
+            *status.routes(),
+            *PeopleHandlers(self.db, self.host).routes(),
+            *ConversationHandlers(self.db, self._workers, deciding).routes(),
+        ]
+        return AdminApi(self.db, self.settings.admin_socket, keys, routes)
 
     async def start(self) -> None:
         """Everything up. Raises `StoreUnusable`, `StoreTrouble` or `SettingsInvalid`, with nothing
@@ -183,6 +204,8 @@ class Bridge:
             await self._leader.take_back()
             await self._workers.start()
             await self._clicks.start()
+            if self._admin is not None:
+                await self._admin.start()
         except BaseException:
             await self.stop()
             raise
@@ -203,6 +226,8 @@ class Bridge:
         """Nothing new is taken, running turns get `BRIDGE_DRAIN_SECONDS`, the rest is handed over
         to another node or the next start. Harmless to repeat."""
         self._ending = True
+        if self._admin is not None:
+            await self._admin.stop()
         await self._end_tasks()
         await self._workers.stop(self._drain_seconds)
         await self._clicks.stop()

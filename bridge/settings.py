@@ -77,6 +77,25 @@ class BridgeSettings(HomeSettings):
         description="Who sends it as `Authorization: Bearer …` may read /metrics and "
         "/metrics/agent; 16 characters or more. Default: nobody may, there are none.",
     )
+    bridge_admin_socket: Path | None = Field(
+        default=None,
+        description="Unix socket for the web admin's calls. Default: run/bridge.sock in the home.",
+    )
+    bridge_admin_keys_file: Path | None = Field(
+        default=None,
+        description="Keys the web admin signs its calls with, as above. Default: "
+        "secrets/admin.keys in the home; without that file no web admin is served.",
+    )
+    bridge_link_keys_file: Path | None = Field(
+        default=None,
+        description="Keys of the sign-in links that `web` gives out, as above. Default: "
+        "secrets/links.keys in the home; without that file it gives none.",
+    )
+    public_url: str = Field(
+        default="http://127.0.0.1:8481",
+        description="Where people reach the web admin, such as https://bascule.example.org or "
+        "https://example.org/bascule/. Plain http is for this machine only.",
+    )
     bridge_concurrency: int = Field(
         default=50, ge=1, le=10_000, description="Turns that may be in progress at once."
     )
@@ -240,6 +259,22 @@ class BridgeSettings(HomeSettings):
         return self.bridge_signing_keys_file or self.home / "secrets" / "bridge.keys"
 
     @property
+    def admin_socket(self) -> Path:
+        return self.bridge_admin_socket or self.run_dir / "bridge.sock"
+
+    @property
+    def admin_keys(self) -> list[str]:
+        """None: there is no web admin here. Raises `SettingsInvalid`."""
+        given, usual = self.bridge_admin_keys_file, self.home / "secrets" / "admin.keys"
+        return _keys_there("BRIDGE_ADMIN_KEYS_FILE", given, usual)
+
+    @property
+    def link_keys(self) -> list[str]:
+        """None: there is no web admin here. Raises `SettingsInvalid`."""
+        given, usual = self.bridge_link_keys_file, self.home / "secrets" / "links.keys"
+        return _keys_there("BRIDGE_LINK_KEYS_FILE", given, usual)
+
+    @property
     def database_url(self) -> str:
         return self.bridge_database_url or f"sqlite:///{self.home / 'bridge' / 'bridge.db'}"
 
@@ -330,9 +365,14 @@ def _expanded(path: str) -> Path:
         raise ValueError("begins with ~, but whose home that is cannot be told") from None
 
 
-def read_signing_keys(path: Path) -> list[str]:
+def _keys_there(name: str, given: Path | None, usual: Path) -> list[str]:
+    if given is None and not usual.exists():
+        return []
+    return read_signing_keys(given or usual, name)
+
+
+def read_signing_keys(path: Path, name: str = "BRIDGE_SIGNING_KEYS_FILE") -> list[str]:
     """The signing keys in a file, oldest to newest. Raises `SettingsInvalid`."""
-    name = "BRIDGE_SIGNING_KEYS_FILE"
     try:
         mode = path.stat().st_mode
         keys = [line.strip() for line in path.read_text("ascii").splitlines() if line.strip()]

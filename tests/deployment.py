@@ -67,6 +67,7 @@ class Deployment:
             "AGENT_API_KEY": API_KEY,
             "AGENT_MODEL_RETRIES": "1",
             "BRIDGE_LISTEN": "off",
+            "ADMIN_LISTEN": "off",
             "LOG_FORMAT": "json",
             **settings,
         }

@@ -1,6 +1,7 @@
 """`make wheel-test`: the built wheel, installed in an environment of its own, far from the source.
 
-What it carries must be enough: migrations, entry points, the scripted model, the console.
+What it carries must be enough: migrations, entry points, the scripted model, the console, the
+pages' templates and files.
 """
 
 from __future__ import annotations
@@ -13,6 +14,12 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+PAGES = """
+from jinja2 import Environment, PackageLoader
+from web_admin.pages.statics import Statics
+Statics()
+assert len(Environment(loader=PackageLoader("web_admin")).list_templates()) > 20
+"""
 
 
 def run(*command: str | Path, cwd: Path, **more: str) -> str:
@@ -48,6 +55,7 @@ def main() -> None:
         print(run(bascule, "--version", cwd=there).strip())
         run(bascule, "doctor", cwd=there)
         run(bascule, "migrate", cwd=there)
+        run(python, "-c", PAGES, cwd=there)
         answer = run(bascule, "demo", "--ask", "say hello from the wheel", cwd=there)
         if "hello from the wheel" not in answer:
             sys.exit(f"The installed demo answered: {answer!r}")

@@ -6,7 +6,7 @@ import it cheaply. The HTTP interface that carries them is described by `GET /v1
 """
 
 from agent_service.contract import errors, events, redaction, signing
-from agent_service.contract.audit import AuditEntry
+from agent_service.contract.audit import BEGINNING, AuditEntry, Verdict, chained
 from agent_service.contract.budgets import WARN_SHARE, Budget, Period, Whose, span, zone
 from agent_service.contract.credentials import (
     DEFAULT_CREDENTIAL,
@@ -95,6 +95,7 @@ from agent_service.contract.workspaces import (
 )
 
 __all__ = [
+    "BEGINNING",
     "DEFAULT_CREDENTIAL",
     "DEPTH_LIMIT",
     "HOSTS_LIMIT",
@@ -170,10 +171,12 @@ __all__ = [
     "UsageBy",
     "UsageLine",
     "UsageSum",
+    "Verdict",
     "Whose",
     "WorkspaceEgress",
     "WorkspaceRemoved",
     "WorkspaceView",
+    "chained",
     "errors",
     "events",
     "redaction",

@@ -23,8 +23,11 @@ class AuditHandlers:
         return [
             Route("GET", "/v1/audit", self.page, "What was done, oldest first, 200 at a time.",
                   frozenset({ADMIN}), answer=tuple[AuditEntry, ...],
-                  query={"after": "The number of the last entry that is known."}),
+                  query={"after": "The number of the last entry that is known.",
+                         "before": "Instead those below this number, newest first."}),
         ]  # fmt: skip
 
     async def page(self, request: web.Request) -> web.StreamResponse:
+        if before := number(request, "before"):
+            return reply(tuple(await self._log.newest(before)), _PAGE)
         return reply(tuple(await self._log.page(number(request, "after"))), _PAGE)

@@ -24,7 +24,7 @@ from agent_service.contract.turns import (
     says_nothing,
 )
 from agent_service.http.guard import checked_id, dumps, identifier, number, parsed, reply
-from agent_service.http.routes import BRIDGE, Route
+from agent_service.http.routes import ADMIN, BRIDGE, Route
 from agent_service.policy.forged import Forged
 from agent_service.policy.policies import Policies
 from agent_service.turns.runner import TurnRunner
@@ -111,13 +111,14 @@ class TurnHandlers:
 
     def routes(self) -> list[Route]:
         one, bridge = "/v1/turns/{turn_id}", frozenset({BRIDGE})
+        both = frozenset({BRIDGE, ADMIN})
         after = {"after": "Only what is numbered above this."}
         return [
             Route("PUT", one, self.put, "Run a turn; idempotent.", bridge, False,
                   TurnRequest, TurnView),
-            Route("GET", one, self.view, "A turn as it stands.", bridge, answer=TurnView),
+            Route("GET", one, self.view, "A turn as it stands.", both, answer=TurnView),
             Route("GET", one + "/events", self.events, "The turn's events, until it waits or ends.",
-                  bridge, answer=events.Event, stream=True, query=after),
+                  both, answer=events.Event, stream=True, query=after),
             Route("POST", one + "/interrupt", self.interrupt, "Stop a turn.", bridge,
                   body=Interrupt, answer=TurnView),
             Route("GET", one + "/decisions/{decision_id}", self.decision, "How a decision stands.",

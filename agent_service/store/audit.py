@@ -7,19 +7,17 @@ kept elsewhere.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from agent_service.contract.audit import AuditEntry
+from agent_service.contract.audit import BEGINNING, AuditEntry, Verdict, chained
 from agent_service.contract.redaction import hide_secrets
 from agent_service.store import schema
 from agent_service.store.database import Database
@@ -29,26 +27,11 @@ PAGE = 200
 LONGEST = 500
 """Characters of a kind, an actor or a subject; what is longer is cut."""
 LONGEST_DETAIL = 8000
-_BEGINNING = "0" * 64
 
 _LAST = sa.select(schema.audit.c.seq, schema.audit.c.hash).order_by(schema.audit.c.seq.desc())
 _LAST_ONE = _LAST.limit(1)
 _AFTER = sa.select(schema.audit).where(schema.audit.c.seq > sa.bindparam("after"))
 _PAGE = _AFTER.order_by(schema.audit.c.seq).limit(PAGE)
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a check of the chain found. `problem` is empty where it is whole."""
-
-    entries: int
-    head: str
-    problem: str = ""
-
-
-def _hash(before: str, seq: int, at: float, words: tuple[str, str, str], detail: str) -> str:
-    content = json.dumps([before, seq, at, *words, detail])
-    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def append(
@@ -59,7 +42,7 @@ def append(
     What looks like a secret is hidden; that is the last net, not a licence to hand one over.
     """
     last = db.execute(_LAST_ONE).first()
-    seq, before = (last.seq + 1, last.hash) if last else (1, _BEGINNING)
+    seq, before = (last.seq + 1, last.hash) if last else (1, BEGINNING)
     at = time.time()
     shown = hide_secrets(None, "", {"kind": kind, "actor": actor, "subject": subject})
     words = (_text(shown["kind"]), _text(shown["actor"]), _text(shown["subject"]))
@@ -74,7 +57,7 @@ def append(
             actor=words[1],
             subject=words[2],
             detail=kept,
-            hash=_hash(before, seq, at, words, kept),
+            hash=chained(before, seq, at, words, kept),
         )
     )
     return seq
@@ -94,28 +77,36 @@ def holds(db: sa.Connection, kind: str, actor: str, subject: str) -> bool:
 
 def page(db: sa.Connection, after: int) -> list[AuditEntry]:
     """At most `PAGE` entries after a number, oldest first."""
-    return [
-        AuditEntry(
-            seq=row.seq,
-            at=row.at,
-            kind=row.kind,
-            actor=row.actor,
-            subject=row.subject,
-            hash=row.hash,
-            detail=json.loads(row.detail),
-        )
-        for row in db.execute(_PAGE, {"after": after})
-    ]
+    return [_entry(row) for row in db.execute(_PAGE, {"after": after})]
+
+
+def newest(db: sa.Connection, before: int) -> list[AuditEntry]:
+    """At most `PAGE` entries below a number, newest first."""
+    table = schema.audit
+    query = sa.select(table).where(table.c.seq < before).order_by(table.c.seq.desc()).limit(PAGE)
+    return [_entry(row) for row in db.execute(query)]
+
+
+def _entry(row: Any) -> AuditEntry:
+    return AuditEntry(
+        seq=row.seq,
+        at=row.at,
+        kind=row.kind,
+        actor=row.actor,
+        subject=row.subject,
+        hash=row.hash,
+        detail=json.loads(row.detail),
+    )
 
 
 def verify(db: sa.Connection) -> Verdict:
     """Go through the whole chain. It names the first entry that is changed, missing or moved."""
-    before, expected = _BEGINNING, 1
+    before, expected = BEGINNING, 1
     rows = db.execute(sa.select(schema.audit).order_by(schema.audit.c.seq))
     for row in rows.yield_per(1000):
         if row.seq != expected:
             return Verdict(expected - 1, before, f"Entry {expected} is missing.")
-        made = _hash(before, row.seq, row.at, (row.kind, row.actor, row.subject), row.detail)
+        made = chained(before, row.seq, row.at, (row.kind, row.actor, row.subject), row.detail)
         if made != row.hash:
             return Verdict(
                 expected - 1,
@@ -190,3 +181,6 @@ class AuditLog:
 
     async def page(self, after: int) -> list[AuditEntry]:
         return await self._database.tx(page, after)
+
+    async def newest(self, before: int) -> list[AuditEntry]:
+        return await self._database.tx(newest, before)

@@ -1,5 +1,5 @@
 """What the bridge adds to the `bascule` command: `up`, `demo`, `bridge`, `doctor`, `config`,
-`claim`, `migrate`; its checks, its settings, its tables."""
+`claim`, `migrate`, `audit`; its checks, its settings, its tables."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from bridge.commands import claim, config, demo, doctor, tables, up
+from bridge.commands import audit, claim, config, demo, doctor, tables, up
 from bridge.commands.checks import checks
 from bridge.commands.tables import migrate_bridge as migrate
 from bridge.settings import BridgeSettings as settings  # noqa: N813 - the group's own name
@@ -22,6 +22,7 @@ app.command("doctor")(doctor.doctor)
 app.command("config")(config.config)
 app.command("claim")(claim.claim)
 app.command("migrate")(tables.migrate)
+app.add_typer(audit.app, name="audit")
 
 
 @app.command("bridge")

@@ -10,8 +10,8 @@ from bridge.people import claim as codes
 from bridge.settings import SettingsInvalid
 
 HOW = (
-    "Write this to the bot in a direct message, within a day. Whoever does so first runs this "
-    "Bascule, so show it to nobody:"
+    "Write this to the bot in a direct message, or give the code to its pages, within a day. "
+    "Whoever does so first runs this Bascule, so show it to nobody:"
 )
 NONE = (
     "There is no claim code. Either somebody runs this Bascule already, and lets others in with "

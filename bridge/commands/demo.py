@@ -29,7 +29,17 @@ CHAT = "adapters.console"
 MODEL_SECONDS = 30.0
 INTERRUPTED = 130
 # What the user's own settings must not change about the demo.
-_NOT_OURS = ("AGENT_", "BRIDGE_", "SLACK_", "DISCORD_", "BASCULE_", "ANTHROPIC_", "CLAUDE", "LOG_")
+_NOT_OURS = (
+    "AGENT_",
+    "BRIDGE_",
+    "ADMIN_",
+    "SLACK_",
+    "DISCORD_",
+    "BASCULE_",
+    "ANTHROPIC_",
+    "CLAUDE",
+    "LOG_",
+)
 
 PROBE = "agent_service.sandbox.probe"
 BANNER = """\

@@ -71,6 +71,12 @@ def settings() -> tuple[BridgeSettings, list[Group]]:
     return BridgeSettings(), given.groups
 
 
+def pages() -> bool:
+    """Whether the web admin is to run: its settings are its own, all but that."""
+    made = look().made.get("admin")
+    return made is not None and getattr(made, "admin_listen", "off") != "off"
+
+
 def _names(found: list[Group]) -> Iterator[str]:
     """The names of all settings there are."""
     for group in found:

@@ -1,18 +1,21 @@
 """What each folder and each adapter adds to the `bascule` command, by entry point.
 
 A module of the group may offer `app` (a Typer with its commands), `settings` (its pydantic-settings
-class), `checks(home)` (lines of `bascule doctor`) and `migrate(home)` (one line about what it did).
+class), `checks(home)` (lines of `bascule doctor`), `migrate(home)` (one line about what it did),
+and for its audit log `audit_verdict(home)` and `audit_entries(home)`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Protocol
 
 import typer
+
+from agent_service.contract import AuditEntry, Verdict
 
 GROUP = "bascule.commands"
 
@@ -49,7 +52,14 @@ class Group:
     settings: Any | None = None
     checks: Callable[[Path], Sequence[Line]] | None = None
     migrate: Callable[[Path], str] | None = None
+    audit_verdict: Callable[[Path], tuple[Path, Verdict] | None] | None = None
+    audit_entries: Callable[[Path], Iterable[AuditEntry]] | None = None
     problem: str = ""
+
+    @property
+    def title(self) -> str:
+        """As people know it."""
+        return {"agent": "agent service", "admin": "web admin"}.get(self.name, self.name)
 
 
 def load() -> list[Group]:
@@ -70,4 +80,6 @@ def _load(point: EntryPoint) -> Group:
         getattr(module, "settings", None),
         getattr(module, "checks", None),
         getattr(module, "migrate", None),
+        getattr(module, "audit_verdict", None),
+        getattr(module, "audit_entries", None),
     )

@@ -9,7 +9,11 @@ from pathlib import Path
 
 from bridge.supervisor import Program
 
-_SECRETS_OF = {"agent_service": ("AGENT_",), "bridge": ("BRIDGE_", "SLACK_", "DISCORD_")}
+_SECRETS_OF = {
+    "agent_service": ("AGENT_",),
+    "bridge": ("BRIDGE_", "SLACK_", "DISCORD_"),
+    "web_admin": ("ADMIN_",),
+}
 
 
 def environment_for(module: str, environment: Mapping[str, str]) -> dict[str, str]:
@@ -21,11 +25,16 @@ def environment_for(module: str, environment: Mapping[str, str]) -> dict[str, st
     return {name: value for name, value in environment.items() if not name.startswith(others)}
 
 
-def programs(environment: Mapping[str, str], cwd: Path | None = None) -> list[Program]:
-    """The agent service, then the bridge."""
+def programs(
+    environment: Mapping[str, str], cwd: Path | None = None, *, pages: bool = False
+) -> list[Program]:
+    """The agent service, then the bridge, then the web admin where its `pages` are wanted."""
+    wanted = [("agent service", "agent_service"), ("bridge", "bridge")]
+    if pages:
+        wanted.append(("web admin", "web_admin"))
     return [
         Program(name, module, environment_for(module, environment), cwd=cwd)
-        for name, module in (("agent service", "agent_service"), ("bridge", "bridge"))
+        for name, module in wanted
     ]
 
 

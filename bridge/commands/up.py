@@ -22,29 +22,30 @@ from bridge.supervisor import StartFailed, Supervisor
 LOCK_SECONDS = 10.0
 """How long to wait for an earlier `up` of the same home that is still stopping."""
 UNCLAIMED = (
-    "Nobody runs this Bascule yet. `bascule claim` shows the code that makes you its operator from "
-    "any chat platform; `bascule chat` makes you one here.\n"
+    "Nobody runs this Bascule yet. `bascule claim` shows the code that makes you its operator, on "
+    "its pages or from any chat platform; `bascule chat` makes you one here.\n"
 )
 
 
 def up() -> None:
     """Run everything on this machine until Ctrl-C.
 
-    That is the agent service and the bridge. One that dies is started again. Everything is kept
-    under BASCULE_HOME (default ./data).
+    That is the agent service, the bridge and the web admin. One that dies is started again.
+    Everything is kept under BASCULE_HOME (default ./data).
     """
     try:
         settings, _ = given.settings()
+        pages = given.pages()
         log.configure(settings.log_format, settings.log_level)
         prepare(settings.home)
-        code = asyncio.run(_up(settings))
+        code = asyncio.run(_up(settings, pages))
     except (SettingsInvalid, HomeUnusable) as error:
         tell(error, err=True)
         raise typer.Exit(2) from None
     raise typer.Exit(code)
 
 
-async def _up(settings: BridgeSettings) -> int:
+async def _up(settings: BridgeSettings, pages: bool) -> int:
     signals = StopSignals(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     lock = HomeLock(settings.home)
     if not await _locked(lock, lambda: typer.echo(_busy(settings), err=True), signals):
@@ -53,7 +54,7 @@ async def _up(settings: BridgeSettings) -> int:
         )
         return 2
     supervisor = Supervisor(
-        programs({**os.environ, "BASCULE_HOME": str(settings.home)}),
+        programs({**os.environ, "BASCULE_HOME": str(settings.home)}, pages=pages),
         settings.run_dir,
         keep_open=(lock.fd,),
     )
@@ -63,7 +64,9 @@ async def _up(settings: BridgeSettings) -> int:
         if not await _started(supervisor, stopping):
             return 0
         if sys.stderr.isatty():
-            typer.echo("\nBascule is up. Talk to it: bascule chat    Stop it: Ctrl-C\n", err=True)
+            typer.echo("\nBascule is up. Talk to it: bascule chat    Stop it: Ctrl-C", err=True)
+            where = f"Its pages: {settings.public_url}\n" if pages else ""
+            typer.echo(where, err=True)
             if claim.read(settings.home):
                 typer.echo(UNCLAIMED, err=True)
         failed = asyncio.create_task(supervisor.wait())

@@ -14,6 +14,7 @@ from bridge.conversations import governing, places, sharing
 from bridge.conversations.errands import Errand
 from bridge.people import access
 from bridge.people.access import Person
+from bridge.people.sign_in import SignInLinks
 from bridge.schedules.timetable import Timetable
 from bridge.store.database import Database
 
@@ -36,6 +37,8 @@ class Reply:
     """A schedule that is to be confirmed, by its id."""
     schedules: bool = False
     """Something about schedules changed, or one of them was run."""
+    sign_in: Callable[[SignInLinks], str] | None = None
+    """It gives the text, instead: a link to the web admin."""
 
     @property
     def unfinished(self) -> bool:

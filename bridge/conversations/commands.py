@@ -24,7 +24,7 @@ from bridge.conversations.asked import (
     Typing,
     first_words,
 )
-from bridge.people import access, admission, deciders
+from bridge.people import access, admission, deciders, web
 from bridge.people import commands as people
 from bridge.people.access import Person, shown
 from bridge.schedules import commands as schedules
@@ -239,6 +239,7 @@ COMMANDS: Commands = {
     **schedules.COMMANDS,
     **share.COMMANDS,
     **budgeting.COMMANDS,
+    **web.COMMANDS,
     "whoami": (_whoami, "who Bascule takes you for"),
     **people.COMMANDS,
 }

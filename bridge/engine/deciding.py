@@ -11,7 +11,7 @@ import sqlalchemy as sa
 import structlog
 
 from adapters.contract import ActionIn
-from agent_service.contract import errors
+from agent_service.contract import DecisionAnswer, errors
 from bridge.agent_client import TRANSIENT, AgentClient, Patience
 from bridge.conversations import places, sharing
 from bridge.engine.answers import answer_of
@@ -46,6 +46,7 @@ class Asked:
     id: str
     turn_id: str
     message: int
+    conversation: str
     workspace: str
     shown: dict[str, Any]
 
@@ -94,12 +95,34 @@ class Deciding:
         answer = answer_of(verb, action.values, asked.shown, person)
         if answer is None:
             return NOTHING_CHOSEN if verb == "answer" else NOT_VALID
+        return await self._give(asked, person, answer)
+
+    async def decide_as(self, decision_id: str, person: str, answer: DecisionAnswer) -> str:
+        """The same for who answers elsewhere than in the conversation: their rights are a
+        button's. Gives what they are told; empty where it counts. Raises `ServiceError`."""
+
+        def look(con: sa.Connection) -> tuple[str, Asked | None]:
+            asked = self._row(con, decision_id)
+            who = access.by_id(con, person)
+            if asked is None or who is None or who.role in access.OUT:
+                return NOT_VALID, asked
+            return "" if person in deciders.of(con, asked.workspace) else NOT_A_DECIDER, asked
+
+        refused, asked = await self._db.tx(look, durable=False)
+        if asked is None:
+            raise errors.NotFound("There is no such decision.")
+        if refused:
+            await self._client.refused(asked.turn_id, asked.id, f"person:{person}", refused)
+            raise errors.Forbidden(refused)
+        return await self._give(asked, person, answer)
+
+    async def _give(self, asked: Asked, person: str, answer: DecisionAnswer) -> str:
         patience, told_again = Patience(self._patience), False
         while True:
             try:
                 if told_again:
                     await self._deciders.tell(asked.workspace, person, again=True)
-                view = await self._client.decide(asked.turn_id, decision_id, answer)
+                view = await self._client.decide(asked.turn_id, asked.id, answer)
             except TRANSIENT as error:
                 try:
                     await patience.trouble(error)
@@ -127,22 +150,28 @@ class Deciding:
         self, con: sa.Connection, action: ActionIn, decision_id: str
     ) -> tuple[str, Asked | None, str]:
         """(why the click does not count, what was asked, the person who clicked)."""
+        asked = self._row(con, decision_id)
+        if asked is None:
+            return NOT_VALID, None, ""
+        if places.address_of(home_of(con, asked.conversation)) != action.address:
+            return NOT_VALID, asked, ""
+        who, refused = admission.admit(con, self._db, action.sender, action.address)
+        if who is None or refused:
+            return refused, asked, who.id if who else ""
+        may = who.id in deciders.of(con, asked.workspace)
+        return "" if may else NOT_A_DECIDER, asked, who.id
+
+    @staticmethod
+    def _row(con: sa.Connection, decision_id: str) -> Asked | None:
         row = con.execute(
             sa.select(decision, message.c.request)
             .join(message, message.c.id == decision.c.message)
             .where(decision.c.id == decision_id)
         ).first()
         if row is None:
-            return NOT_VALID, None, ""
+            return None
         workspace = str((row.request or {}).get("workspace", ""))
-        asked = Asked(row.id, row.turn_id, row.message, workspace, row.shown)
-        if places.address_of(home_of(con, row.conversation)) != action.address:
-            return NOT_VALID, asked, ""
-        who, refused = admission.admit(con, self._db, action.sender, action.address)
-        if who is None or refused:
-            return refused, asked, who.id if who else ""
-        may = who.id in deciders.of(con, workspace)
-        return "" if may else NOT_A_DECIDER, asked, who.id
+        return Asked(row.id, row.turn_id, row.message, row.conversation, workspace, row.shown)
 
     async def _note(self, asked: Asked, action: ActionIn, why: str) -> None:
         """A wrong click stands in the agent service's audit log."""
