@@ -32,6 +32,8 @@ test: setup ## the tests, in under 8 minutes
 	@command -v tmux >/dev/null || { echo "The tests need tmux. Run: apt-get install tmux"; exit 1; }
 	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null || \
 	  { echo "The tests need PostgreSQL. Run: apt-get install postgresql"; exit 1; }
+	@for tool in chromium nginx caddy; do PATH="$$PATH:/usr/sbin" command -v $$tool >/dev/null || \
+	  { echo "The tests need $$tool. Run: apt-get install $$tool"; exit 1; }; done
 	@$(BIN)/python -m pytest -m "not full" -n 3 --dist loadfile
 
 test-full: setup ## the tests with the issues' full counts
