@@ -34,7 +34,7 @@ from bridge.service import Bridge
 from bridge.settings import BridgeSettings
 from bridge.store.dialects import database_at
 from bridge.store.migrate import migrate
-from bridge.store.schema import conversation
+from bridge.store.schema import conversation, person
 from tests.bridge.platforms import plugin
 from tests.bridge.postgres import Postgres, running_postgres
 from tests.bridge.town import Town
@@ -220,13 +220,16 @@ def _fill(url: str, known: int) -> None:
     rows = [
         {
             "id": f"c_{number}", "platform": "memory", "tenant": "t", "channel": f"k{number}",
-            "thread": "", "direct": True, "title": "A conversation", "owner": None,
-            "agent_conversation": f"a_{number}", "last_active": 1.0, "pending": 0,
+            "thread": "", "direct": True, "title": "A conversation", "owner": "p_known",
+            "agent_conversation": f"a_{number}", "last_active": time.time(), "pending": 0,
             "ready_at": 1.0, "fence": 1, "lease_until": 0.0,
         }
         for number in range(known)
     ]  # fmt: skip
+    owner = {"id": "p_known", "name": "Known", "role": "member", "workspace": "w_known",
+             "created_at": 1.0}  # fmt: skip
     with database_at(url).maintenance(alone=True) as connection:
+        connection.execute(sa.insert(person), [owner])
         for start in range(0, known, 1000):
             connection.execute(sa.insert(conversation), rows[start : start + 1000])
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
+from pathlib import Path
 
 import sqlalchemy as sa
 
 from agent_service.contract.decisions import DecisionAnswer, DecisionState, DecisionView
-from agent_service.contract.errors import BadRequest, Forbidden, NotFound
+from agent_service.contract.errors import BadRequest, Conflict, Forbidden, NotFound
 from agent_service.contract.events import (
     DecisionApproved,
     DecisionResolved,
@@ -100,11 +101,11 @@ class Answering:
         with contextlib.suppress(_Changed):  # the next look finds it again
             await log.commit(change, *_told(DecisionResolved(known.id, "expired"), turn))
 
-    @staticmethod
     def _look(
-        db: sa.Connection, turn_id: str, decision_id: str
+        self, db: sa.Connection, turn_id: str, decision_id: str
     ) -> tuple[StoredDecision, StoredTurn]:
-        """As it is now; of several approvals, only those of people who may decide still."""
+        """As it is now; of several approvals, only those of people who may decide still, and two
+        are needed also where an admin said so since."""
         known = decisions.find(db, decision_id)
         if known.turn_id != turn_id:
             raise NotFound("No such decision.")
@@ -113,6 +114,11 @@ class Answering:
             workspace = _workspace(db, known)
             still = tuple(p for p in known.approvals if policies.decides(db, workspace, p))
             known = replace(known, approvals=still)
+        if known.kind == "tool" and known.state == "waiting":
+            where = Path(known.shown.cwd)
+            needs = self._policies.people_needed(db, known.tool, known.input, where)
+            if needs > known.shown.needs:
+                known = replace(known, shown=replace(known.shown, needs=needs))
         return known, turns.find(db, turn_id)
 
     def _check(self, db: sa.Connection, known: StoredDecision, given: DecisionAnswer) -> None:
@@ -126,8 +132,22 @@ class Answering:
             )
         if given.scope != "once" and not (given.outcome == "allow" and known.shown.pattern):
             raise BadRequest("There is no pattern to allow here.", field="scope")
+        if given.outcome == "allow" and known.kind == "tool":
+            self._check_rules(db, known)
         if given.mode is not None and not (known.kind == "plan" and given.outcome == "allow"):
             raise BadRequest("Only an approved plan goes on in a mode.", field="mode")
+
+    def _check_rules(self, db: sa.Connection, known: StoredDecision) -> None:
+        """A call that is let go runs whatever rules came since it was asked about: the CLI looks
+        at them before that."""
+        holds = self._policies.of(db, _workspace(db, known), known.conversation, None)
+        where = Path(known.shown.cwd)
+        if rule := holds.touched("deny", known.tool, known.input, where):
+            raise Conflict(
+                f"A rule that was added since this was asked denies it: `{rule}`.",
+                remedy="Deny it, or take the rule back first.",
+                field="outcome",
+            )
 
     def _keep(self, db: sa.Connection, known: StoredDecision, given: DecisionAnswer) -> None:
         """What the answer says beyond this one call: a rule, or that planning is over."""

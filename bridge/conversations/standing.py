@@ -21,8 +21,8 @@ def waiting_of(con: sa.Connection, person: str) -> tuple[DecisionView, ...]:
         .where(sharing.started_by(person), conversation.c.waiting_turn == decision.c.turn_id)
         .order_by(decision.c.message)
     ).all()
-    # A turn may have asked before; what it waits for is the last.
-    last = {row.turn_id: row for row in rows}
+    # A turn may have asked before, and about hosts, for which it does not wait.
+    last = {row.turn_id: row for row in rows if row.shown.get("kind") != "network"}
     return tuple(
         DecisionView(
             address=places.address_of(row),

@@ -279,6 +279,24 @@ async def test_two_people_where_an_admin_says_so(shared: Agent) -> None:
     await shared.deciders("p1")
 
 
+async def test_two_people_for_what_waits(shared: Agent) -> None:
+    """Said while a call waits, it holds for that call: one approval is not enough any more."""
+    await shared.deciders("p1", "p2")
+    turn = await shared.turn("run touch late-two.txt", conversation="c-late-two")
+    assert turn.decision["needs"] == 1
+    body = {"behavior": "two_people", "pattern": "Bash(touch late-two*)", "by": "a1"}
+    assert (await admin(shared, "PUT", "/v1/policy/rules", body))[0] == 200
+    first = await shared.decided(turn, "allow")
+    assert first.kinds == ["decision.approved", "turn.waiting"]
+    assert not (shared.work / "late-two.txt").exists()
+    assert await answer(shared, turn, "p2") == 200
+    done = Turn(turn.id, await shared.caller.events(turn.id, after=first.numbers[-1]))
+    assert done.last["outcome"] == "completed"
+    assert (shared.work / "late-two.txt").exists()
+    assert (await admin(shared, "DELETE", "/v1/policy/rules", body))[0] == 200
+    await shared.deciders("p1")
+
+
 @pytest.mark.asyncio(loop_scope="function")
 async def test_allowed_for_the_workspace_it_runs_unasked(agent: Agent) -> None:
     """The rule is stored with who said so, holds in other conversations and after a restart."""

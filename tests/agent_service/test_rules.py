@@ -183,6 +183,22 @@ async def test_deny_holds_in_every_mode(shared: Agent, mode: str) -> None:
     assert not (shared.work / "secret" / "y").exists()
 
 
+@pytest.mark.parametrize("place", ["", "/workspaces/w1", "/conversations/c-since"])
+async def test_deny_holds_for_what_waits(shared: Agent, place: str) -> None:
+    """A call that was asked about before the rule came cannot be allowed any more, which is told
+    with the rule; it can be denied, and allowed once the rule is taken back."""
+    turn = await shared.turn("run touch since.txt then say well", conversation="c-since")
+    assert (await add(shared, place, "deny", "Bash(touch since*)"))[0] == 200
+    status, answer = await shared.decide(turn, "allow")
+    assert (status, answer["error"]["code"]) == (409, "conflict")
+    assert "`Bash(touch since*)`" in answer["error"]["message"]
+    assert not (shared.work / "since.txt").exists()
+    assert (await take_back(shared, place, "deny", "Bash(touch since*)"))[0] == 200
+    done = await shared.decided(turn, "allow")
+    assert done.last["outcome"] == "completed"
+    (shared.work / "since.txt").unlink()
+
+
 async def test_ask_does_not_let_dont_ask_by(shared: Agent) -> None:
     """Where nothing is asked, what a rule says to ask is refused."""
     await add(shared, "/conversations/c-dont", "ask", "Bash(ls *)")
