@@ -79,8 +79,9 @@ def waiting(con: sa.Connection) -> tuple[WaitingDecision, ...]:
         .order_by(decision.c.message)
         .limit(MOST_DECISIONS)
     )
-    # A turn may have asked before; what it waits for is the last.
-    last = {row.turn_id: row for row in con.execute(query)}
+    # A turn may have asked before, and about hosts, for which it does not wait.
+    rows = con.execute(query).all()
+    last = {row.turn_id: row for row in rows if row.shown.get("kind") != "network"}
     return tuple(one for row in last.values() if (one := _waiting(con, row)) is not None)
 
 
