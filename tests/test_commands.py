@@ -134,6 +134,7 @@ SECRETS = {
 }
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("secrets", SECRETS.values(), ids=SECRETS.keys())
 async def test_no_command_tells_a_secret(place: Path, secrets: dict[str, str]) -> None:
     """Whatever is right or wrong about a secret, no command prints it."""

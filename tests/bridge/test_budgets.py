@@ -144,6 +144,7 @@ async def town(home: Path, database: str) -> AsyncIterator[Town]:
         await made.stop()
 
 
+@pytest.mark.full
 async def test_a_kill_counts_nothing_twice_and_loses_nothing(town, database):
     """Killed when the answer was paid for and nothing of its end was written down: one turn here,
     and the agent service's sum is that of each answer once."""

@@ -18,7 +18,7 @@ from bridge.store.schema import conversation, cursor, message
 from tests.bridge.house import until
 from tests.bridge.platforms import MemoryPlatform, plugin
 
-POSTGRES_TOO = "quick"
+POSTGRES_TOO = "full"
 ASK = "run rm -r build then say It went on."
 
 

@@ -15,7 +15,7 @@ from tests.bridge.house import until
 from tests.bridge.storms import real_storm, storm
 from tests.bridge.town import Town
 
-POSTGRES_TOO = "quick"
+POSTGRES_TOO = "full"
 
 
 @pytest.fixture
