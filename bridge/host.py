@@ -51,7 +51,7 @@ from bridge.store.database import Database
 from bridge.store.schema import conversation, decision, message
 
 log = structlog.get_logger()
-WITH_PEOPLE = frozenset({"share", "unshare", "bind", "unbind", "members", "deciders", "people"})
+WITH_PEOPLE = frozenset({"budget", "deciders", "members", "people", "share", "unshare"})
 """Commands whose words may mention other people."""
 MOST_SUGGESTIONS = 25
 T = TypeVar("T")
@@ -149,8 +149,8 @@ class BridgeHost:
         """See the port."""
 
         def fn(con: sa.Connection) -> list[tuple[str, str]]:
-            person = access.find(con, who)
-            if person is None or access.refusal(person):
+            person = admission.standing(con, self._db, who)
+            if person is None:
                 return []
             return commands.suggest(con, person, at, name, typed)[:MOST_SUGGESTIONS]
 
@@ -261,9 +261,9 @@ class BridgeHost:
         row = newest_queued(con, event.address, event.key)
         if row is None:
             return None
-        said = MESSAGE.validate_python(row.payload)
-        if said.sender.identity != event.sender.identity:
+        if sharing.sender_of(row.payload) != event.sender.identity:
             return None
+        said = MESSAGE.validate_python(row.payload)
         made: int = row.id
         if event.kind == "deleted":
             stop_message(con, self._db, row)

@@ -22,6 +22,7 @@ from adapters.contract import (
     Host,
     MessageOut,
     PostRef,
+    Quote,
     SetupInvalid,
 )
 from adapters.slack.api import RENEW, Api, Bot, Revoked
@@ -31,6 +32,7 @@ from adapters.slack.bolt import bolt_app
 from adapters.slack.catchup import MARK_SECONDS, CatchUp
 from adapters.slack.dialogs import Dialogs
 from adapters.slack.downloads import Downloads
+from adapters.slack.earlier import earlier
 from adapters.slack.gate import Gate
 from adapters.slack.intake import Intake
 from adapters.slack.marks import Mark, Marks, StatusLines
@@ -75,6 +77,7 @@ class SlackAdapter:
         self._status = StatusLines(self._api)
         self._marks = Marks(self._api, self._pace, self._arrivals)
         self._bot: Bot | None = None
+        self._people: People | None = None
         self._app: AsyncApp | None = None
         self._sockets: Sockets | None = None
         self._was_connected = False
@@ -87,7 +90,7 @@ class SlackAdapter:
         commands: Commands | None = None
         try:
             bot = await self._introduce()
-            people = People(self._api, bot)
+            people = self._people = People(self._api, bot)
             gate = Gate(self._settings, self._posts)
             commands = Commands(host, bot, people, self._posts, gate)
             intake = Intake(
@@ -137,6 +140,12 @@ class SlackAdapter:
     def fetch(self, attachment: Attachment) -> AsyncIterator[bytes]:
         """See the port."""
         return self._downloads.read(attachment)
+
+    async def earlier(self, at: Address, before: str, most: int) -> Sequence[Quote]:
+        """See `adapters.contract.Earlier`."""
+        bot = await self._who()
+        people = self._people or People(self._api, bot)
+        return await earlier(self._api, bot, people, at, before, most)
 
     async def status(self, at: Address, text: str) -> None:
         """See `adapters.contract.Status`."""

@@ -146,7 +146,11 @@ class Methods:
         place = self.space.channel(args["channel"])
         oldest = args.get("oldest") or "0"
         found = [m for m in place.messages if m.get("thread_ts") in (None, m["ts"])]
-        return self._page([m for m in reversed(found) if m["ts"] >= oldest], args)
+        latest = args.get("latest") or "9"
+        wanted = [m for m in reversed(found) if oldest <= m["ts"] <= latest]
+        if str(args.get("inclusive")).lower() not in ("1", "true"):
+            wanted = [m for m in wanted if m["ts"] not in (oldest, latest)]
+        return self._page(wanted, args)
 
     def conversations_open(self, args: Args) -> Args:
         return {"channel": {"id": self.space.channel(args["users"]).id}}

@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from playwright.async_api import BrowserContext, Page, async_playwright
 
 CHROMIUM = shutil.which("chromium") or ""
-NEEDED = "the browser tests need chromium: apt-get install chromium"
 
 
 class Tab:
@@ -31,6 +30,7 @@ async def browsing(
     *, width: int = 1280, javascript: bool = True, bypass_csp: bool = False
 ) -> AsyncIterator[BrowserContext]:
     """A browser window of its own, without cookies."""
+    assert CHROMIUM, "the browser tests need chromium: apt-get install chromium"
     async with async_playwright() as playwright:
         # Tests may run as root in a container, where chromium's own sandbox does not start.
         browser = await playwright.chromium.launch(

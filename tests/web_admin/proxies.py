@@ -91,6 +91,7 @@ class Proxy:
         self.port = port
         given = {"folder": folder, "port": port, "upstream": f"127.0.0.1:{upstream}",
                  "name": NAME, "base": base, "path": f"{base}* " if base else ""}  # fmt: skip
+        assert {"nginx": NGINX, "caddy": CADDY}[kind], f"apt-get install {kind}"
         if kind == "nginx":
             file, lines = folder / "nginx.conf", NGINX_LINES
             self._command = [NGINX, "-p", str(folder), "-c", str(file), "-e", str(folder / "e")]

@@ -10,10 +10,10 @@ import sqlalchemy as sa
 
 from bridge.contract import links
 from bridge.store.schema import conversation, person
-from tests.web_admin.browser import CHROMIUM, NEEDED, Tab, browsing
+from tests.web_admin.browser import Tab, browsing
 from tests.web_admin.pages_house import ADA, PASSWORD, PagesHouse, Visitor
 
-pytestmark = [pytest.mark.skipif(not CHROMIUM, reason=NEEDED), pytest.mark.timeout(180)]
+pytestmark = pytest.mark.timeout(180)
 PAGES = ("/", "/welcome", "/decisions", "/conversations", "/claude", "/modes", "/people", "/usage",
          "/audit", "/settings", "/settings/adapters/console", "/me", "/me/claude")  # fmt: skip
 

@@ -11,14 +11,11 @@ import pytest
 import sqlalchemy as sa
 
 from tests.web_admin.pages_house import PASSWORD, PagesHouse, Parsed
-from tests.web_admin.proxies import CADDY, NAME, NGINX, Proxy, certificate, free_port
+from tests.web_admin.proxies import NAME, Proxy, certificate, free_port
 from web_admin.store import schema
 
 pytestmark = pytest.mark.full
-KINDS = [
-    pytest.param("nginx", marks=pytest.mark.skipif(not NGINX, reason="apt-get install nginx")),
-    pytest.param("caddy", marks=pytest.mark.skipif(not CADDY, reason="apt-get install caddy")),
-]
+KINDS = ["nginx", "caddy"]
 
 
 class Public:
